@@ -1,0 +1,184 @@
+//! The embedded database: records and file digests.
+//!
+//! `db` in the store's root, SQLite in WAL mode, so that several processes use it at once. It is
+//! an accelerator: a damaged or newer file is moved aside and an empty one takes its place, which
+//! costs rebuilds and loses no image.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::error::CacheError;
+
+/// Version of the tables, kept in `user_version`.
+const SCHEMA_VERSION: i64 = 1;
+
+/// How long a statement waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS records (
+    key BLOB PRIMARY KEY,
+    diff_id BLOB NOT NULL,
+    content BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    duration INTEGER NOT NULL,
+    instruction TEXT NOT NULL,
+    leaves TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS file_digests (
+    context BLOB PRIMARY KEY,
+    entries BLOB NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+";
+
+/// An open cache database. Shared by all threads of a build.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Database {
+    /// Opens or makes the database file `path`.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`] if the file can neither be used nor moved aside.
+    pub fn open(path: &Path) -> Result<Self, CacheError> {
+        let connection = match connect(path) {
+            Ok(connection) => connection,
+            Err(error) if is_damage(&error) => {
+                move_aside(path)?;
+                connect(path).map_err(|source| open_error(path, source))?
+            }
+            Err(source) => return Err(open_error(path, source)),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+        })
+    }
+
+    /// Runs `work` on the connection; its error is reported as one met while `doing`.
+    pub(crate) fn with<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, CacheError> {
+        work(&self.lock()).map_err(|source| CacheError::Database {
+            doing,
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// A poisoned lock is taken all the same: SQLite rolls back what a panic left.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // A checkpoint costs syncs that a build without a change must not pay for.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match version {
+        SCHEMA_VERSION => {}
+        0 => connection.execute_batch(SCHEMA)?,
+        _ => return Err(not_ours("written by another version of rbuild")),
+    }
+    Ok(connection)
+}
+
+fn not_ours(text: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
+        Some(text.to_owned()),
+    )
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure)
+    )
+}
+
+fn open_error(path: &Path, source: rusqlite::Error) -> CacheError {
+    CacheError::Database {
+        doing: "open the tables",
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Renames the file and its companions to `<name>.bad…`; an earlier bad one is replaced.
+fn move_aside(path: &Path) -> Result<(), CacheError> {
+    for suffix in ["-wal", "-shm", ""] {
+        let mut from = path.as_os_str().to_owned();
+        from.push(suffix);
+        let mut to = path.as_os_str().to_owned();
+        to.push(".bad");
+        to.push(suffix);
+        match fs_err::rename(&from, &to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        fs_err::write(
+            &path,
+            "this was never a database, but it is long enough to be read as one",
+        )
+        .unwrap();
+        let database = Database::open(&path).unwrap();
+        let count: i64 = database
+            .with("count", |db| {
+                db.query_row("SELECT count(*) FROM records", [], |row| row.get(0))
+            })
+            .unwrap();
+        assert_eq!(count, 0);
+        assert!(dir.path().join("db.bad").try_exists().unwrap());
+    }
+
+    #[test]
+    fn two_connections_see_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let (one, two) = (
+            Database::open(&path).unwrap(),
+            Database::open(&path).unwrap(),
+        );
+        one.with("write", |db| {
+            db.execute("INSERT INTO file_digests VALUES (x'00', x'05')", [])
+        })
+        .unwrap();
+        let seen: Vec<u8> = two
+            .with("read", |db| {
+                db.query_row("SELECT entries FROM file_digests", [], |r| r.get(0))
+            })
+            .unwrap();
+        assert_eq!(seen, [5]);
+    }
+}

@@ -1,0 +1,128 @@
+//! Records: which layer a key led to.
+
+use std::time::Duration;
+
+use rbuild_image::digest::{DiffId, Digest};
+use rusqlite::{OptionalExtension as _, params};
+
+use crate::database::Database;
+use crate::error::CacheError;
+use crate::key::{CacheKey, Leaf};
+
+/// What a step produced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The layer.
+    pub diff_id: DiffId,
+    /// Content digest of the layer: its index without times.
+    pub content: [u8; 32],
+    /// Sum of the sizes of the layer's files in bytes.
+    pub size: u64,
+    /// When the step was run, seconds since the Unix epoch.
+    pub created: i64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl Database {
+    /// Returns what the step with this key produced, if that is known.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`]. A row of the wrong shape counts as absent.
+    pub fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        let row = self.with("look up a record", |db| {
+            db.prepare_cached(
+                "SELECT diff_id, content, size, created, duration FROM records WHERE key = ?1",
+            )?
+            .query_row([&key.0[..]], |row| {
+                Ok((
+                    row.get::<_, Vec<u8>>(0)?,
+                    row.get::<_, Vec<u8>>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, i64>(3)?,
+                    row.get::<_, i64>(4)?,
+                ))
+            })
+            .optional()
+        })?;
+        Ok(row.and_then(|(diff_id, content, size, created, duration)| {
+            Some(Record {
+                diff_id: DiffId(Digest::from_bytes(diff_id.try_into().ok()?)),
+                content: content.try_into().ok()?,
+                size: u64::try_from(size).ok()?,
+                created,
+                duration: Duration::from_millis(u64::try_from(duration).ok()?),
+            })
+        }))
+    }
+
+    /// Keeps what a step produced, with the leaves of its key; replaces an earlier record.
+    ///
+    /// `instruction` is the step as the Dockerfile has it, by which a later miss finds its nearest
+    /// earlier record.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub fn keep_record(
+        &self,
+        key: &CacheKey,
+        record: &Record,
+        instruction: &str,
+        leaves: &[Leaf],
+    ) -> Result<(), CacheError> {
+        let leaves = serde_json::to_string(leaves).unwrap_or_default();
+        let duration = i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX);
+        self.with("keep a record", |db| {
+            db.prepare_cached("INSERT OR REPLACE INTO records VALUES (?1,?2,?3,?4,?5,?6,?7,?8)")?
+                .execute(params![
+                    &key.0[..],
+                    &record.diff_id.0.as_bytes()[..],
+                    &record.content[..],
+                    i64::try_from(record.size).unwrap_or(i64::MAX),
+                    record.created,
+                    duration,
+                    instruction,
+                    leaves,
+                ])
+        })?;
+        Ok(())
+    }
+
+    /// Removes a record whose layer turned out to be gone.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub fn drop_record(&self, key: &CacheKey) -> Result<(), CacheError> {
+        self.with("drop a record", |db| {
+            db.execute("DELETE FROM records WHERE key = ?1", [&key.0[..]])
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyBuilder;
+
+    #[test]
+    fn a_record_comes_back_as_it_was_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(&dir.path().join("db")).unwrap();
+        let (key, leaves) = KeyBuilder::new("run").finish();
+        assert_eq!(database.record(&key).unwrap(), None);
+        let record = Record {
+            diff_id: DiffId(Digest::of(b"layer")),
+            content: [9; 32],
+            size: 12,
+            created: 1_700_000_000,
+            duration: Duration::from_millis(1500),
+        };
+        database
+            .keep_record(&key, &record, "RUN true", &leaves)
+            .unwrap();
+        assert_eq!(database.record(&key).unwrap(), Some(record));
+        database.drop_record(&key).unwrap();
+        assert_eq!(database.record(&key).unwrap(), None);
+    }
+}

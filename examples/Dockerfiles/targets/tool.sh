@@ -1,0 +1,6 @@
+#!/bin/sh
+if [ "${1-}" = --self-test ]; then
+  echo "passed"
+else
+  echo "a tool, flavour ${FLAVOUR-none}"
+fi

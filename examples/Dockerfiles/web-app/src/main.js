@@ -1,0 +1,3 @@
+route("/", () => leftPad("Hello", 20));
+route("/404", () => "nothing here");
+show(location.pathname);

@@ -1,0 +1,3 @@
+function leftPad(text, width) {
+  return String(text).padStart(width);
+}

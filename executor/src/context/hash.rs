@@ -1,0 +1,129 @@
+//! Digests of a context's files.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use rayon::prelude::*;
+use rbuild_cache::files::{FileDigests, FileState};
+use rbuild_image::layer::entry::{ContentDigest, EntryKind};
+use rustix::time::ClockId;
+
+use super::{Context, list};
+use crate::files::error::{FilesError, shown};
+use crate::files::node::{Home, Node};
+
+/// Bytes read at once; each hashing thread has one buffer.
+const BUFFER_SIZE: usize = 128 * 1024;
+
+/// How often a file is read again that changes while it is read.
+const ATTEMPTS: u32 = 4;
+
+/// Gives every file of `nodes` that has none its digest: from the context's cache if its state
+/// there is the same, else by reading it. Files are read in parallel.
+///
+/// # Errors
+/// [`FilesError::Changed`] for a file that is gone, or changes whenever it is read;
+/// [`FilesError::Io`] for one that cannot be read.
+pub(crate) fn hash_files<'a>(
+    context: &Context,
+    nodes: impl Iterator<Item = &'a mut Node>,
+) -> Result<(), FilesError> {
+    let known = &context.digests;
+    let missing: Vec<&mut Node> = nodes.filter_map(|node| look_up(known, node)).collect();
+    missing.into_par_iter().try_for_each_init(
+        || vec![0; BUFFER_SIZE],
+        |buffer, node| hash_file(context, node, buffer),
+    )
+}
+
+/// Returns `node` if it is a file that must be read.
+fn look_up<'a>(known: &FileDigests, node: &'a mut Node) -> Option<&'a mut Node> {
+    let Home::Disk { state, is_hashed } = &mut node.home else {
+        return None;
+    };
+    if *is_hashed {
+        return None;
+    }
+    let Some(found) = known.lookup(state) else {
+        return Some(node);
+    };
+    if let EntryKind::File { digest, .. } = &mut node.entry.kind {
+        *digest = ContentDigest(found);
+    }
+    *is_hashed = true;
+    None
+}
+
+fn hash_file(context: &Context, node: &mut Node, buffer: &mut [u8]) -> Result<(), FilesError> {
+    let path = &node.entry.path;
+    let cannot = |source| FilesError::Io {
+        doing: "read",
+        path: shown(path),
+        source,
+    };
+    for _ in 0..ATTEMPTS {
+        let started = now();
+        let (mut file, stat) = context.open_file(path)?;
+        let state = list::state_of(&stat);
+        let digest = read_and_hash(&mut file, state.size, buffer).map_err(cannot)?;
+        let xattrs = list::read_xattrs(&file).map_err(|errno| cannot(errno.into()))?;
+        let after = rustix::fs::fstat(&file).map_err(|errno| cannot(errno.into()))?;
+        if list::state_of(&after) != state {
+            continue;
+        }
+        // A file with attributes is read by every build, so that a hit always means: none.
+        if xattrs.is_empty() {
+            context.digests.note(state, digest.0, started);
+        }
+        *node = hashed(node, &stat, state, digest);
+        node.entry.xattrs = xattrs;
+        return Ok(());
+    }
+    Err(FilesError::Changed { path: shown(path) })
+}
+
+/// Returns the node of the file that was read: it may be another one than was found at its path
+/// before.
+fn hashed(
+    node: &mut Node,
+    stat: &rustix::fs::Stat,
+    state: FileState,
+    digest: ContentDigest,
+) -> Node {
+    let mut read = list::node_of(stat);
+    read.entry.path = std::mem::take(&mut node.entry.path);
+    read.entry.kind = EntryKind::File {
+        size: state.size,
+        digest,
+    };
+    read.home = Home::Disk {
+        state,
+        is_hashed: true,
+    };
+    read
+}
+
+/// Hashes up to `size` bytes: what comes behind them shows in the file's state.
+fn read_and_hash(file: &mut File, size: u64, buffer: &mut [u8]) -> std::io::Result<ContentDigest> {
+    let mut hasher = blake3::Hasher::new();
+    let mut rest = size;
+    while rest > 0 {
+        let want = usize::try_from(rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        let length = match file.read(&mut buffer[..want]) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..length]);
+        rest -= length as u64;
+    }
+    Ok(ContentDigest(*hasher.finalize().as_bytes()))
+}
+
+/// Nanoseconds since the epoch, by the clock that the kernel stamps files with. Only decides
+/// whether a digest may be kept.
+fn now() -> i128 {
+    let time = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}

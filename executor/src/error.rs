@@ -1,0 +1,107 @@
+//! What can go wrong in a build.
+
+use std::path::PathBuf;
+
+use rbuild_cache::CacheError;
+use rbuild_image::error::ImageError;
+use rbuild_planner::StepId;
+use rbuild_sandbox::SandboxError;
+
+/// Why a build ended without images.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A step failed. Its origin in the plan tells the place in the Dockerfile.
+    #[error("step failed")]
+    Step {
+        /// Which step.
+        step: StepId,
+        /// Which of its arguments, if one is to blame.
+        argument: Option<usize>,
+        /// What happened.
+        source: Box<StepError>,
+    },
+    /// The build was cancelled from outside.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// Something that belongs to no step.
+    #[error("cannot finish the build")]
+    Finish(#[source] Box<StepError>),
+}
+
+/// What happened to a step.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The command of a `RUN` ended with another code than 0, or by a signal (128 + its number).
+    #[error("process \"{}\" did not complete successfully: exit code: {code}", argv.join(" "))]
+    ExitCode {
+        /// The command.
+        argv: Vec<String>,
+        /// Exit code.
+        code: i32,
+        /// The last lines it wrote, raw.
+        last_output: Vec<u8>,
+    },
+    /// `RUN []`.
+    #[error("RUN has no command to run")]
+    EmptyCommand,
+    /// The user of a `RUN` or `WORKDIR` does not exist in the root file system.
+    #[error("unable to find user {user}: no matching entries in passwd file")]
+    UnknownUser {
+        /// As written.
+        user: String,
+    },
+    /// The group of a `RUN` does not exist in the root file system.
+    #[error("unable to find group {group}: no matching entries in group file")]
+    UnknownGroup {
+        /// As written.
+        group: String,
+    },
+    /// A `RUN` made a file whose name would be taken for a whiteout.
+    #[error("the step made `{path}`: names that begin with `.wh.` mark deletions in a layer")]
+    WhiteoutName {
+        /// Path in the root file system.
+        path: String,
+    },
+    /// `COPY` and `ADD`.
+    #[error(transparent)]
+    Files(#[from] crate::files::FilesError),
+    /// An image, layer or blob.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The sandbox could not be set up, or the program could not be started.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// There is no sandbox: why, and what would help.
+    #[error("RUN needs a sandbox: {reason}")]
+    NoSandbox {
+        /// Why.
+        reason: String,
+    },
+    /// A context that the plan names was not given.
+    #[error("there is no build context `{name}`")]
+    NoContext {
+        /// Its name; empty for the main one.
+        name: String,
+    },
+    /// A file could not be used.
+    #[error("cannot {doing} {path}")]
+    File {
+        /// What was being done, e.g. `read`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// A file could not be used (the path stands in the source).
+    #[error("cannot use a file of the store")]
+    Io(#[from] std::io::Error),
+    /// The build is being cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,178 @@
+//! Running a whole plan.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rbuild_cache::Database;
+use rbuild_cache::files::FileDigests;
+use rbuild_image::layer::LayerStore;
+use rbuild_image::store::{StagingDir, Store};
+use rbuild_parser::ignore::Ignore;
+use rbuild_planner::{ContextName, Plan};
+
+use crate::assemble::{BuiltImage, assemble};
+use crate::cancel::Cancel;
+use crate::context::Context;
+use crate::error::{BuildError, StepError};
+use crate::event::Event;
+use crate::files::patterns::Patterns;
+use crate::schedule::run_all;
+use crate::snapshot::Sandbox;
+use crate::step;
+
+/// What a build works with. Everything is shared by the threads of the build.
+#[derive(Debug)]
+pub struct Build<'a> {
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// The content store.
+    pub store: &'a Store,
+    /// The layers in it.
+    pub layers: &'a LayerStore,
+    /// Records and file digests.
+    pub database: &'a Database,
+    /// Where `RUN` steps run; an error says why they cannot.
+    pub sandbox: Result<&'a Sandbox, String>,
+    /// The build contexts.
+    pub contexts: &'a Contexts,
+    /// Settings.
+    pub options: &'a Options,
+    /// Stops the build.
+    pub cancel: &'a Cancel,
+}
+
+/// Settings of a build.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many steps run at once; at least 1.
+    pub jobs: usize,
+    /// `SOURCE_DATE_EPOCH` in seconds: no file of a layer made here, and no time in a config, is
+    /// later.
+    pub epoch: Option<i64>,
+    /// The clock, in seconds since the Unix epoch.
+    pub now: fn() -> i64,
+    /// Folder of the key locks.
+    pub locks: PathBuf,
+    /// `/etc/resolv.conf` of `RUN` steps.
+    pub resolv_conf: Vec<u8>,
+}
+
+/// The directories that files are copied from, by the plan's names.
+#[derive(Debug, Default)]
+pub struct Contexts(pub BTreeMap<ContextName, DirectoryContext>);
+
+/// A directory that files are copied from.
+#[derive(Debug, Clone)]
+pub struct DirectoryContext {
+    /// The directory.
+    pub path: PathBuf,
+    /// What is left out of it.
+    pub ignore: Arc<Ignore>,
+}
+
+/// The contexts that a step has copied from so far.
+#[derive(Debug, Default)]
+pub(crate) struct OpenContexts(Mutex<BTreeMap<ContextName, Arc<Context>>>);
+
+impl OpenContexts {
+    /// Opens a context, once a build.
+    pub(crate) fn open(
+        &self,
+        build: &Build<'_>,
+        name: &ContextName,
+    ) -> Result<Arc<Context>, StepError> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(context) = open.get(name) {
+            return Ok(Arc::clone(context));
+        }
+        let directory = build
+            .contexts
+            .0
+            .get(name)
+            .ok_or_else(|| StepError::NoContext {
+                name: name.0.clone(),
+            })?;
+        let digests = FileDigests::load(
+            build.database,
+            directory.path.as_os_str().as_encoded_bytes(),
+        )?;
+        let ignore = Patterns::from(Arc::clone(&directory.ignore));
+        let context = Arc::new(Context::open(&directory.path, ignore, digests)?);
+        open.insert(name.clone(), Arc::clone(&context));
+        Ok(context)
+    }
+
+    /// Keeps the digests of the files that were read. Losing them costs reading them again.
+    fn save(self, build: &Build<'_>) {
+        let open = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for context in open.into_values().filter_map(Arc::into_inner) {
+            drop(context.into_digests().save(build.database));
+        }
+    }
+}
+
+/// Space for what steps have under way. It goes at the end of the build, all at once: on ext4,
+/// making files is slow while others have just been removed.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    staging: OnceLock<StagingDir>,
+    n_folders: AtomicUsize,
+}
+
+impl Workspace {
+    /// Makes a new folder in the store's file system.
+    pub(crate) fn folder(&self, store: &Store) -> Result<PathBuf, StepError> {
+        let staging = match self.staging.get() {
+            Some(staging) => staging,
+            None => {
+                let fresh = store.staging_dir()?;
+                self.staging.get_or_init(|| fresh)
+            }
+        };
+        let number = self.n_folders.fetch_add(1, Ordering::Relaxed);
+        let folder = staging.path().join(number.to_string());
+        fs_err::create_dir(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// What the steps of one build share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) contexts: OpenContexts,
+    pub(crate) workspace: Workspace,
+}
+
+/// Runs the plan and returns its images in the order of its targets. `on_event` is called on this
+/// thread.
+///
+/// # Errors
+/// The first step that failed, or [`BuildError::Cancelled`].
+pub fn execute(
+    build: &Build<'_>,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Vec<BuiltImage>, BuildError> {
+    let shared = Shared::default();
+    let result = run_all(
+        build.plan,
+        build.options.jobs,
+        build.cancel,
+        &|step, inputs, events| step::resolve(build, &shared, step, inputs, events),
+        on_event,
+    );
+    shared.contexts.save(build);
+    let roots = result?;
+    let targets = build.plan.targets.iter();
+    let images: Vec<_> = targets
+        .map(|target| assemble(target, &roots, build.options.epoch))
+        .collect();
+    for image in &images {
+        build
+            .store
+            .put_blob(&image.config_bytes)
+            .map_err(|error| BuildError::Finish(Box::new(StepError::Image(error))))?;
+    }
+    Ok(images)
+}

@@ -1,0 +1,183 @@
+//! `COPY`, `ADD` and `WORKDIR`: which files, what they mean for the key, and the layer they make.
+//!
+//! Two steps. [`prepare`] chooses the files and learns their digests; the [`Selection`] says what
+//! the step's key needs. [`pack`] places them over the parent and writes the layer in one pass,
+//! reading each file once more and comparing. No root file system has to exist for that: the
+//! parent's index says all that matters. [`workdir`] is the same for `WORKDIR`.
+
+mod archive;
+mod chmod;
+mod chown;
+mod digest;
+pub(crate) mod error;
+pub(crate) mod node;
+mod overlay;
+mod pack;
+pub(crate) mod patterns;
+mod place;
+mod select;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod workdir;
+
+use std::collections::BTreeMap;
+
+use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, Mtime};
+use rbuild_planner::{FileSource, Files, Tree};
+
+pub(crate) use chown::{
+    Accounts as OwnerAccounts, Owner, needs_accounts, resolve as resolve_owner,
+};
+pub use error::FilesError;
+pub(crate) use pack::{LayerTree, Surroundings, pack};
+pub(crate) use place::Times;
+pub(crate) use tree::SourceTree;
+pub(crate) use workdir::workdir;
+
+use crate::context::hash_files;
+use node::{Home, Node};
+use place::Origin;
+use select::{Match, Rules};
+
+/// Mode of files made from heredocs.
+const INLINE_MODE: u32 = 0o644;
+
+/// The files that a step copies, with their digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Selection {
+    sources: Vec<Selected>,
+}
+
+/// What one source names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Selected {
+    of: SourceOf,
+    matches: Vec<Match>,
+}
+
+/// Where a source's files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SourceOf {
+    Tree(Tree),
+    /// The content of a heredoc file.
+    Text(Vec<u8>),
+}
+
+impl SourceOf {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Tree(Tree::Context(_)) => Origin::Context,
+            Self::Tree(Tree::Step(_)) => Origin::Image,
+            Self::Text(_) => Origin::Made,
+        }
+    }
+}
+
+/// Chooses the files of a `COPY` or `ADD`, and hashes those of contexts that the context's digest
+/// cache does not know. Nothing else is read.
+///
+/// # Errors
+/// [`FilesError::NotFound`] and the others of choosing, [`FilesError::Changed`] for a file that
+/// changes all the time, [`FilesError::Io`] for one that may not be read.
+pub(crate) fn prepare<'a>(
+    step: &Files,
+    trees: &dyn Fn(&Tree) -> Option<SourceTree<'a>>,
+) -> Result<Selection, FilesError> {
+    let exclude = patterns::exclude(&step.exclude)?;
+    let mut sources = Vec::with_capacity(step.sources.len());
+    for (at, source) in step.sources.iter().enumerate() {
+        let (tree, pattern, is_wildcard) = match source {
+            FileSource::Path {
+                from,
+                pattern,
+                wildcard,
+            } => (from, pattern, *wildcard),
+            FileSource::Inline { name, content } => {
+                sources.push(inline(name, content));
+                continue;
+            }
+        };
+        let found = trees(tree).ok_or(FilesError::NoTree { number: at + 1 })?;
+        let rules = Rules {
+            is_wildcard,
+            keeps_parents: step.parents,
+            exclude: &exclude,
+        };
+        let mut matches = select::select(found, pattern, rules)?;
+        if let SourceTree::Context(context) = found {
+            let nodes = matches.iter_mut().flat_map(|matched| {
+                let below = matched.below.iter_mut().map(|below| &mut below.node);
+                std::iter::once(&mut matched.top).chain(below)
+            });
+            hash_files(context, nodes)?;
+        }
+        sources.push(Selected {
+            of: SourceOf::Tree(tree.clone()),
+            matches,
+        });
+    }
+    Ok(Selection { sources })
+}
+
+impl Selection {
+    /// Returns the digest of each source, in order: what the step's key says of its inputs.
+    #[must_use]
+    pub(crate) fn source_digests(&self) -> Vec<[u8; 32]> {
+        let sources = self.sources.iter();
+        sources
+            .map(|source| digest::digest_matches(&source.matches))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+impl Selection {
+    /// Returns the files of source `n` with their content digests, by path in their tree.
+    fn files(&self, n: usize) -> impl Iterator<Item = (&[u8], ContentDigest)> {
+        let matches = self.sources.get(n).into_iter().flat_map(|of| &of.matches);
+        let nodes = matches.flat_map(|matched| {
+            std::iter::once(&matched.top).chain(matched.below.iter().map(|below| &below.node))
+        });
+        nodes.filter_map(|node| match node.entry.kind {
+            EntryKind::File { digest, .. } => Some((node.entry.path.as_slice(), digest)),
+            _ => None,
+        })
+    }
+
+    /// Returns the state of the context file at `path`.
+    fn state_of(&self, path: &[u8]) -> rbuild_cache::files::FileState {
+        let matches = self.sources.iter().flat_map(|source| &source.matches);
+        let mut nodes = matches.flat_map(|matched| matched.below.iter().map(|below| &below.node));
+        match nodes.find(|node| node.entry.path == path).unwrap().home {
+            Home::Disk { state, .. } => state,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Returns the file that a heredoc makes.
+fn inline(name: &str, content: &str) -> Selected {
+    let entry = Entry {
+        path: name.as_bytes().to_vec(),
+        kind: EntryKind::File {
+            size: content.len() as u64,
+            digest: ContentDigest(*blake3::hash(content.as_bytes()).as_bytes()),
+        },
+        mode: INLINE_MODE,
+        uid: 0,
+        gid: 0,
+        mtime: Mtime::default(),
+        xattrs: BTreeMap::new(),
+    };
+    let top = Node {
+        entry,
+        home: Home::Nowhere,
+        link: None,
+    };
+    Selected {
+        of: SourceOf::Text(content.as_bytes().to_vec()),
+        matches: vec![Match::of(name.as_bytes().to_vec(), top)],
+    }
+}

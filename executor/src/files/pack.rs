@@ -1,0 +1,377 @@
+//! From a selection to a layer: places the files, then streams them into the packer once.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use rbuild_image::error::ImageError;
+use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, LayerPath};
+use rbuild_image::layer::{Follow, LayerPacker, Packed, Rootfs};
+use rbuild_planner::Files;
+
+use super::archive::{self, Unpacked};
+use super::chmod::ModeChange;
+use super::chown::{self, Accounts, Owner};
+use super::error::{FilesError, shown};
+use super::node::Home;
+use super::overlay::{Data, Overlay, Placed};
+use super::place::{Change, Destination, Origin, Placer, Times};
+use super::select::Match;
+use super::stream::{Ahead, Shared};
+use super::tree::SourceTree;
+use super::{Selected, Selection, SourceOf};
+
+/// Largest `/etc/passwd` or `/etc/group` that is read, in bytes.
+const LARGEST_ACCOUNTS: u64 = 16 << 20;
+
+/// Which root file system a layer file belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LayerTree {
+    /// The parent's.
+    Parent,
+    /// That of source step `n`, as in [`rbuild_planner::Tree::Step`].
+    Step(usize),
+}
+
+/// Opens a regular file of a layer: the tree, the layer's position in its stack, the file's entry.
+pub(crate) type OpenLayerFile<'a> =
+    dyn Fn(LayerTree, usize, &Entry) -> Result<Box<dyn Read>, ImageError> + Sync + 'a;
+
+/// What packing needs besides the step and its selection.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// The parent's root file system. Not looked at by a `--link` copy.
+    pub(crate) parent: &'a Rootfs,
+    /// The trees that the selection was made from.
+    pub(crate) trees: &'a (dyn Fn(&rbuild_planner::Tree) -> Option<SourceTree<'a>> + Sync),
+    /// Where the bytes of other steps' files come from.
+    pub(crate) open_layer_file: &'a OpenLayerFile<'a>,
+    /// What times new entries get.
+    pub(crate) times: Times,
+    /// A directory for a temporary file, in which archives are unpacked.
+    pub(crate) staging: &'a Path,
+}
+
+/// Packs what `selection`, made by [`super::prepare`] for the same `step`, names. The uncompressed
+/// tar goes to `blob` if there is one.
+///
+/// # Errors
+/// [`FilesError::Changed`] if a context file no longer has the content that it was selected with:
+/// prepare the step again. Otherwise the errors of placing, of reading and of the blob.
+pub(crate) fn pack(
+    step: &Files,
+    selection: Selection,
+    around: &Surroundings<'_>,
+    blob: Option<&mut dyn Write>,
+) -> Result<Packed, FilesError> {
+    let change = Change {
+        owner: owner(step, around)?,
+        mode: step.chmod.as_ref().map(ModeChange::parse).transpose()?,
+        times: around.times,
+    };
+    let mut overlay = Overlay::new((!step.link).then_some(around.parent));
+    let mut archives = Vec::new();
+    let mut n_links = 0;
+    let mut sources = Vec::with_capacity(selection.sources.len());
+    for (source, selected) in selection.sources.into_iter().enumerate() {
+        let Selected { of, matches } = selected;
+        for matched in matches {
+            let dest = Destination {
+                path: step.dest.as_bytes(),
+                is_directory: step.dest_is_dir,
+            };
+            let mut placer = Placer {
+                overlay: &mut overlay,
+                change: &change,
+                source,
+                origin: of.origin(),
+                n_links: &mut n_links,
+            };
+            let unpacked = match step.unpack {
+                rbuild_planner::Unpack::Never => None,
+                _ => unpack(&of, &matched, around)?,
+            };
+            match unpacked {
+                None => placer.place(matched, dest)?,
+                Some(unpacked) => {
+                    archives.push(placer.place_archive(unpacked, archives.len(), dest)?);
+                }
+            }
+        }
+        sources.push(of);
+    }
+    let (entries, files) = split(with_links(overlay.finish(around.times)));
+    let packing = Packing {
+        files,
+        sources,
+        archives,
+        around,
+    };
+    packing.run(entries, blob)
+}
+
+/// Unpacks a matched file of a context if it is an archive.
+fn unpack(
+    of: &SourceOf,
+    matched: &Match,
+    around: &Surroundings<'_>,
+) -> Result<Option<Unpacked>, FilesError> {
+    let SourceOf::Tree(tree) = of else {
+        return Ok(None);
+    };
+    match (
+        (around.trees)(tree),
+        &matched.top.home,
+        &matched.top.entry.kind,
+    ) {
+        (Some(SourceTree::Context(context)), Home::Disk { .. }, EntryKind::File { digest, .. }) => {
+            archive::unpack(context, &matched.top.entry.path, *digest, around.staging)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Resolves `--chown`.
+fn owner(step: &Files, around: &Surroundings<'_>) -> Result<Option<Owner>, FilesError> {
+    let Some(value) = &step.chown else {
+        return Ok(None);
+    };
+    if step.link {
+        return chown::resolve(value, Accounts::Nowhere).map(Some);
+    }
+    let (mut passwd, mut group) = (Vec::new(), Vec::new());
+    if chown::needs_accounts(value) {
+        passwd = read_parent_file(b"etc/passwd", around)?;
+        group = read_parent_file(b"etc/group", around)?;
+    }
+    let accounts = Accounts::Files {
+        passwd: &passwd,
+        group: &group,
+    };
+    chown::resolve(value, accounts).map(Some)
+}
+
+/// Reads a file of the parent; a missing one is empty.
+fn read_parent_file(path: &[u8], around: &Surroundings<'_>) -> Result<Vec<u8>, FilesError> {
+    let resolved = around.parent.resolve(path, Follow::Last);
+    let resolved = resolved.map_err(|_loop| FilesError::TooManyLinks { path: shown(path) })?;
+    let Some(found) = resolved.found else {
+        return Ok(Vec::new());
+    };
+    if !matches!(found.entry.kind, EntryKind::File { .. }) {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    (around.open_layer_file)(LayerTree::Parent, found.layer, found.entry)?
+        .take(LARGEST_ACCOUNTS)
+        .read_to_end(&mut bytes)
+        .map_err(|source| FilesError::Io {
+            doing: "read",
+            path: shown(path),
+            source,
+        })?;
+    Ok(bytes)
+}
+
+/// Turns the names of one file into hard links to the first of them.
+fn with_links(mut placed: Vec<Placed>) -> Vec<Placed> {
+    let mut first: HashMap<usize, usize> = HashMap::new();
+    for at in 0..placed.len() {
+        let Some(link) = placed[at].link else {
+            continue;
+        };
+        let model = *first.entry(link).or_insert(at);
+        if model == at {
+            continue;
+        }
+        let path = std::mem::take(&mut placed[at].entry.path);
+        let target = placed[model].entry.path.clone();
+        placed[at].entry = Entry {
+            path,
+            kind: EntryKind::Hardlink { target },
+            ..placed[model].entry.clone()
+        };
+        placed[at].data = Data::None;
+    }
+    placed
+}
+
+/// Where the files of a layer about to be written come from.
+struct Packing<'p, 'a> {
+    /// In the order of the layer, without empty ones.
+    files: Vec<Waiting>,
+    sources: Vec<SourceOf>,
+    archives: Vec<archive::Spool>,
+    around: &'p Surroundings<'a>,
+}
+
+/// A file whose bytes are to be read.
+struct Waiting {
+    data: Data,
+    size: u64,
+    /// What it must have; `None` if it was never hashed.
+    digest: Option<ContentDigest>,
+}
+
+/// Splits new entries into what goes to the packer, and what the reading threads must know.
+fn split(placed: Vec<Placed>) -> (Vec<Entry>, Vec<Waiting>) {
+    let mut entries = Vec::with_capacity(placed.len());
+    let mut files = Vec::new();
+    for Placed { entry, data, .. } in placed {
+        if let EntryKind::File { size, digest } = entry.kind
+            && size > 0
+        {
+            files.push(Waiting {
+                digest: Some(digest).filter(|_| !matches!(data, Data::Archive { .. })),
+                data,
+                size,
+            });
+        }
+        entries.push(entry);
+    }
+    (entries, files)
+}
+
+impl Packing<'_, '_> {
+    fn run(&self, entries: Vec<Entry>, blob: Option<&mut dyn Write>) -> Result<Packed, FilesError> {
+        let sizes: Vec<u64> = self.files.iter().map(|file| file.size).collect();
+        let open = |n: usize| self.open(&self.files[n]);
+        let shared = Shared::new(&sizes, &open);
+        std::thread::scope(|scope| {
+            let mut ahead = Ahead::start(scope, &shared);
+            rbuild_image::layer::pack(blob, |packer| self.fill(entries, packer, &mut ahead))
+        })
+    }
+
+    fn fill(
+        &self,
+        entries: Vec<Entry>,
+        packer: &mut LayerPacker<'_>,
+        ahead: &mut Ahead<'_, '_>,
+    ) -> Result<(), FilesError> {
+        let mut files = self.files.iter();
+        for entry in entries {
+            let file = match entry.kind {
+                EntryKind::File { size: 1.., .. } => files.next(),
+                _ => None,
+            };
+            let Some(file) = file else {
+                packer.add(entry, None)?;
+                continue;
+            };
+            ahead.next_file();
+            match packer.add(entry, Some(ahead)) {
+                Ok(found) if file.digest.is_none() || found == file.digest => {}
+                Ok(_) => return Err(self.changed(file)),
+                Err(error) => return Err(ahead.failure().unwrap_or_else(|| error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the bytes of a file.
+    fn open(&self, file: &Waiting) -> Result<Box<dyn Read>, FilesError> {
+        let size = file.size;
+        match &file.data {
+            Data::None => Ok(Box::new(io::empty())),
+            Data::Inline { source } => match &self.sources[*source] {
+                SourceOf::Text(text) => Ok(Box::new(io::Cursor::new(text.clone()))),
+                SourceOf::Tree(_) => Ok(Box::new(io::empty())),
+            },
+            Data::Archive { archive, offset } => self.archives[*archive].open(*offset, size),
+            Data::Parent { path } => self.open_layer_file(LayerTree::Parent, path),
+            Data::Source { source, path } => self.open_source(*source, path, size),
+        }
+    }
+
+    fn open_source(
+        &self,
+        source: usize,
+        path: &LayerPath,
+        size: u64,
+    ) -> Result<Box<dyn Read>, FilesError> {
+        let SourceOf::Tree(tree) = &self.sources[source] else {
+            return Ok(Box::new(io::empty()));
+        };
+        match (tree, (self.around.trees)(tree)) {
+            (_, Some(SourceTree::Context(context))) => {
+                let (file, stat) = context.open_file(path)?;
+                if u64::try_from(stat.st_size) != Ok(size) {
+                    return Err(FilesError::Changed { path: shown(path) });
+                }
+                Ok(Box::new(Watched {
+                    file,
+                    path: path.clone(),
+                }))
+            }
+            (rbuild_planner::Tree::Step(step), Some(SourceTree::Rootfs(_))) => {
+                self.open_layer_file(LayerTree::Step(*step), path)
+            }
+            _ => Err(FilesError::NoTree { number: source + 1 }),
+        }
+    }
+
+    fn open_layer_file(&self, tree: LayerTree, path: &[u8]) -> Result<Box<dyn Read>, FilesError> {
+        let rootfs = match tree {
+            LayerTree::Parent => Some(self.around.parent),
+            LayerTree::Step(step) => match (self.around.trees)(&rbuild_planner::Tree::Step(step)) {
+                Some(SourceTree::Rootfs(rootfs)) => Some(rootfs),
+                _ => None,
+            },
+        };
+        let found = rootfs
+            .and_then(|rootfs| rootfs.lookup(path))
+            .ok_or_else(|| FilesError::NotFound { path: shown(path) })?;
+        Ok((self.around.open_layer_file)(
+            tree,
+            found.layer,
+            found.entry,
+        )?)
+    }
+
+    /// Returns the error for a file whose bytes are not those that were selected.
+    fn changed(&self, file: &Waiting) -> FilesError {
+        let path = match &file.data {
+            Data::Source { source, path } if self.is_context(*source) => {
+                return FilesError::Changed { path: shown(path) };
+            }
+            Data::Source { path, .. } | Data::Parent { path } => shown(path),
+            Data::None | Data::Inline { .. } | Data::Archive { .. } => "a file".to_owned(),
+        };
+        FilesError::from(ImageError::BadEntry {
+            path,
+            problem: "the stored bytes are not those that the index names".to_owned(),
+        })
+    }
+
+    fn is_context(&self, source: usize) -> bool {
+        self.sources[source].origin() == Origin::Context
+    }
+}
+
+/// A context file whose errors name it.
+struct Watched {
+    file: std::fs::File,
+    path: LayerPath,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let failure = |source| {
+            let path = shown(&self.path);
+            io::Error::other(FilesError::Io {
+                doing: "read",
+                path,
+                source,
+            })
+        };
+        match self.file.read(buffer) {
+            // All sizes were checked, so whoever reads on expects more than there is.
+            Ok(0) if !buffer.is_empty() => Err(io::Error::other(FilesError::Changed {
+                path: shown(&self.path),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            other => other.map_err(failure),
+        }
+    }
+}

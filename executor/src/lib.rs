@@ -1,0 +1,29 @@
+//! rbuild-executor: runs a plan.
+//!
+//! Schedules the steps, looks each up by its cache key, runs those that miss, turns what they
+//! changed into layers, and assembles image configs. Prints nothing, reads no environment, knows
+//! neither spans nor registries: it reports events, and errors that name the step.
+
+mod assemble;
+mod cancel;
+mod context;
+mod diff;
+mod error;
+mod event;
+mod execute;
+mod export;
+mod files;
+mod layer_file;
+mod owner;
+mod schedule;
+mod snapshot;
+mod step;
+
+pub use assemble::BuiltImage;
+pub use cancel::Cancel;
+pub use error::{BuildError, StepError};
+pub use event::{Event, Stream};
+pub use execute::{Build, Contexts, DirectoryContext, Options, execute};
+pub use export::{export_directory, export_tar};
+pub use files::FilesError;
+pub use snapshot::Sandbox;

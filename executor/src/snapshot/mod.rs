@@ -1,0 +1,242 @@
+//! Snapshots: a root file system that a process may change, and what it is compared with.
+//!
+//! Where the kernel mounts overlays, changes land in an upper directory, which becomes the layer's
+//! tree by a rename. Elsewhere the whole root file system is copied.
+
+mod copied;
+mod skeleton;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use rbuild_image::digest::DiffId;
+use rbuild_image::layer::{LayerStore, Rootfs};
+use rbuild_image::store::Store;
+use rbuild_sandbox::{
+    Entered, Mode, Mount, MountKind, Overlay, Spec, Zygote, mount_points, probe_overlay,
+};
+use rustix::fs::Stat;
+
+use skeleton::Mends;
+
+use crate::error::StepError;
+use crate::execute::Build;
+
+/// Where Debian's package manager has its settings.
+const APT_CONFIG: &[u8] = b"etc/apt/apt.conf.d";
+
+/// A setting that keeps apt from becoming another user, which it checks and cannot do where there
+/// is only one. It is mounted, so it never gets into a layer.
+fn apt_stays_root() -> Mount {
+    Mount {
+        target: "/etc/apt/apt.conf.d/zz-rbuild-single-user".into(),
+        kind: MountKind::File {
+            content: b"APT::Sandbox::User \"root\";\n".to_vec(),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        },
+    }
+}
+
+/// Where `RUN` steps run.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Starts the processes.
+    pub zygote: Zygote,
+    /// What this process may do.
+    pub entered: Entered,
+    overlay: OnceLock<Overlay>,
+    /// Trees that were there when a step asked: looking costs system calls for every layer of every
+    /// step.
+    trees: Mutex<HashMap<DiffId, PathBuf>>,
+}
+
+impl Sandbox {
+    /// Returns a sandbox of a helper process.
+    #[must_use]
+    pub fn new(entered: Entered, zygote: Zygote) -> Self {
+        Self {
+            zygote,
+            entered,
+            overlay: OnceLock::new(),
+            trees: Mutex::default(),
+        }
+    }
+
+    /// The trees of the layers `parent`, made where they are missing.
+    fn trees(&self, layers: &LayerStore, parent: &[DiffId]) -> Result<Vec<PathBuf>, StepError> {
+        let mut trees = Vec::with_capacity(parent.len());
+        for diff_id in parent {
+            let known = || self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = known().get(diff_id).cloned();
+            let tree = match found {
+                Some(tree) => tree,
+                // Not under the lock: it may be fetched and unpacked.
+                None => layers.tree(diff_id)?,
+            };
+            known().insert(*diff_id, tree.clone());
+            trees.push(tree);
+        }
+        Ok(trees)
+    }
+
+    /// What overlays the store's file system carries; found out when it is first asked for.
+    fn overlay(&self, store: &Store) -> &Overlay {
+        self.overlay.get_or_init(|| probe_overlay(store.root()))
+    }
+}
+
+/// A root file system for one process.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// Where changes are found: the upper directory, or the whole copied tree.
+    pub(crate) tree: PathBuf,
+    pub(crate) kind: SnapshotKind,
+    /// True if files cannot be given to other users here, so that owners on disk say nothing.
+    pub(crate) owners_are_fake: bool,
+}
+
+/// What the tree of a snapshot holds.
+#[derive(Debug)]
+pub(crate) enum SnapshotKind {
+    /// Only changes, as overlayfs keeps them.
+    Upper {
+        /// Its marks are in `user.overlay.*`.
+        userxattr: bool,
+    },
+    /// Everything, and what was put there.
+    Copied(Known),
+}
+
+/// What was put into a copied tree, by path.
+pub(crate) type Known = HashMap<Vec<u8>, Fingerprint>;
+
+/// What changes with every change of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    inode: u64,
+    /// Change time in seconds and nanoseconds.
+    changed: (i64, u64),
+}
+
+impl Fingerprint {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self {
+            inode: stat.st_ino,
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Makes, in the empty folder `staging`, a root file system of the layers `parent`, whose merged view is `lower`, and puts it
+    /// into `spec`. What the process needs to be there, mount points and its working directory, is
+    /// there.
+    ///
+    /// # Errors
+    /// Anything that keeps the layers' trees from being made or copied.
+    pub(crate) fn prepare(
+        build: &Build<'_>,
+        sandbox: &Sandbox,
+        staging: &Path,
+        parent: &[DiffId],
+        lower: &Rootfs,
+        spec: &mut Spec,
+    ) -> Result<Self, StepError> {
+        let owners_are_fake = sandbox.entered.mode == Mode::SingleId;
+        spec.fake_ownership = owners_are_fake;
+        if owners_are_fake
+            && lower
+                .lookup(APT_CONFIG)
+                .is_some_and(|found| found.is_directory())
+        {
+            spec.mounts.push(apt_stays_root());
+        }
+        let trees = sandbox.trees(build.layers, parent)?;
+        let tree = staging.join("tree");
+        let kind = match sandbox.overlay(build.store) {
+            Overlay::Kernel { userxattr } => {
+                let skeleton = skeleton::Skeleton {
+                    lower,
+                    owners_are_fake,
+                };
+                spec.root = overlay(staging, &tree, trees, &skeleton, *userxattr, spec)?;
+                SnapshotKind::Upper {
+                    userxattr: *userxattr,
+                }
+            }
+            Overlay::None(_) => {
+                spec.root = rbuild_sandbox::Root::Directory(tree.clone());
+                let known = copied::copy(&trees, lower, &tree, spec, owners_are_fake)?;
+                SnapshotKind::Copied(known)
+            }
+        };
+        Ok(Self {
+            tree,
+            kind,
+            owners_are_fake,
+        })
+    }
+
+    /// True if overlayfs keeps its marks in `user.overlay.*`, false for `trusted.overlay.*`.
+    pub(crate) fn uses_user_xattrs(&self) -> bool {
+        matches!(self.kind, SnapshotKind::Upper { userxattr: true })
+    }
+
+    /// The directory that can become the layer's tree, if there is one.
+    pub(crate) fn layer_tree(&self) -> Option<&Path> {
+        matches!(self.kind, SnapshotKind::Upper { .. }).then_some(&self.tree)
+    }
+}
+
+/// The trees that an overlay needs, topmost first.
+///
+/// The kernel refuses a directory that is there twice. Of a layer that is in the stack twice the
+/// upper one decides all that the lower one does, so only that stays; empty ones do nothing.
+fn distinct(trees: Vec<PathBuf>, lower: &Rootfs) -> Vec<PathBuf> {
+    let mut lowers: Vec<PathBuf> = Vec::new();
+    for (tree, layer) in trees.into_iter().zip(lower.layers()).rev() {
+        if !layer.entries().is_empty() && !lowers.contains(&tree) {
+            lowers.push(tree);
+        }
+    }
+    lowers
+}
+
+/// Lays out upper, work and stub directories.
+///
+/// Mount points that are missing stand in a stub layer of their own, the topmost lower: nothing of
+/// them ever gets into the upper directory, and nothing has to be removed afterwards.
+fn overlay(
+    staging: &Path,
+    upper: &Path,
+    trees: Vec<PathBuf>,
+    skeleton: &skeleton::Skeleton<'_>,
+    userxattr: bool,
+    spec: &Spec,
+) -> Result<rbuild_sandbox::Root, StepError> {
+    let work = staging.join("work");
+    fs_err::create_dir(upper)?;
+    fs_err::create_dir(&work)?;
+    // The merged root directory has the upper's metadata.
+    skeleton.make(
+        upper,
+        &[(spec.cwd.clone(), rbuild_sandbox::TargetKind::Directory)],
+        Mends::Nothing,
+    )?;
+    let stub = staging.join("stub");
+    fs_err::create_dir(&stub)?;
+    let made = skeleton.make(&stub, &mount_points(spec), Mends::Implied)?;
+    let mut lowers = distinct(trees, skeleton.lower);
+    if made || lowers.is_empty() {
+        lowers.insert(0, stub);
+    }
+    Ok(rbuild_sandbox::Root::Overlay {
+        lowers,
+        upper: upper.to_owned(),
+        work,
+        userxattr,
+    })
+}

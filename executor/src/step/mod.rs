@@ -1,0 +1,284 @@
+//! One step: its key, the look-up, and what is done on a miss.
+
+mod files;
+mod run;
+mod workdir;
+
+use std::io::{Read as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rbuild_cache::flight::Flight;
+use rbuild_cache::key::{CacheKey, ChainElement, KeyBuilder, Leaf, content_chain};
+use rbuild_cache::record::Record;
+use rbuild_image::digest::DiffId;
+use rbuild_image::layer::entry::{EntryKind, Mtime};
+use rbuild_image::layer::{Follow, LayerIndex, Packed, Rootfs};
+use rbuild_planner::{StepId, StepKind};
+
+use crate::error::StepError;
+use crate::event::Event;
+use crate::execute::{Build, Shared};
+use crate::files::Times;
+use crate::layer_file;
+use crate::owner::Accounts;
+use crate::schedule::{Failure, Message};
+
+/// The result of a step: a root file system as its layers, base first. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Root {
+    pub(crate) layers: Arc<[RootLayer]>,
+}
+
+/// One layer of a root file system.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RootLayer {
+    /// The layer.
+    pub(crate) diff_id: DiffId,
+    /// What it counts as in keys.
+    element: ChainElement,
+    /// When a step made it, in seconds since the Unix epoch; `None` for layers of images.
+    pub(crate) created: Option<i64>,
+}
+
+impl Root {
+    fn of_image(diff_ids: &[DiffId]) -> Self {
+        let layer = |diff_id: &DiffId| RootLayer {
+            diff_id: *diff_id,
+            element: ChainElement::Image(*diff_id),
+            created: None,
+        };
+        Self {
+            layers: diff_ids.iter().map(layer).collect(),
+        }
+    }
+
+    fn with(&self, record: &Record) -> Self {
+        let mut layers = Vec::with_capacity(self.layers.len() + 1);
+        layers.extend_from_slice(&self.layers);
+        layers.push(RootLayer {
+            diff_id: record.diff_id,
+            element: ChainElement::Content(record.content),
+            created: Some(record.created),
+        });
+        Self {
+            layers: layers.into(),
+        }
+    }
+
+    /// What keys of steps upon it name it by.
+    fn content_chain(&self) -> [u8; 32] {
+        let elements: Vec<_> = self.layers.iter().map(|layer| layer.element).collect();
+        content_chain(&elements)
+    }
+
+    pub(crate) fn diff_ids(&self) -> impl Iterator<Item = &DiffId> {
+        self.layers.iter().map(|layer| &layer.diff_id)
+    }
+}
+
+/// Everything a step has to do with while it is resolved.
+pub(crate) struct StepContext<'a> {
+    pub(crate) build: &'a Build<'a>,
+    pub(crate) shared: &'a Shared,
+    pub(crate) step: StepId,
+    /// The root file system it builds upon; empty if it has no parent.
+    pub(crate) parent: &'a Root,
+    /// The root file systems its file sources come from.
+    pub(crate) sources: &'a [Root],
+    events: &'a Sender<Message<Root>>,
+}
+
+/// Finds or makes the result of a step. `inputs` are the results of the parent, if there is one,
+/// and of the sources.
+pub(crate) fn resolve(
+    build: &Build<'_>,
+    shared: &Shared,
+    step: StepId,
+    inputs: &[Root],
+    events: &Sender<Message<Root>>,
+) -> Result<Root, Failure> {
+    let start = Instant::now();
+    let scratch = Root::default();
+    let (parent, sources) = match (build.plan.parent(step), inputs.split_first()) {
+        (Some(_), Some((parent, sources))) => (parent, sources),
+        _ => (&scratch, inputs),
+    };
+    let context = StepContext {
+        build,
+        shared,
+        step,
+        parent,
+        sources,
+        events,
+    };
+    context.send(Event::Started { step });
+    let (root, cached, layer) = match &build.plan.step(step).kind {
+        StepKind::Scratch => (Root::default(), false, None),
+        StepKind::Image(image) => (Root::of_image(&image.diff_ids), false, None),
+        kind => {
+            let (record, cached) = match kind {
+                StepKind::Files(files) => files::resolve(&context, files)?,
+                StepKind::Local { context: name } => files::resolve_local(&context, name)?,
+                StepKind::Workdir(workdir) => workdir::resolve(&context, workdir)?,
+                StepKind::Run(run) => run::resolve(&context, run)?,
+                StepKind::Scratch | StepKind::Image(_) => unreachable!("matched above"),
+            };
+            (parent.with(&record), cached, Some(record.diff_id))
+        }
+    };
+    context.send(Event::Finished {
+        step,
+        cached,
+        layer,
+        duration: start.elapsed(),
+    });
+    Ok(root)
+}
+
+impl StepContext<'_> {
+    /// Reports an event. The coordinator listens as long as there are steps.
+    pub(crate) fn send(&self, event: Event) {
+        drop(self.events.send(Message::Event(event)));
+    }
+
+    /// Starts a key with the leaves that every made layer has.
+    fn key(&self, kind: &str) -> KeyBuilder {
+        let mut key = KeyBuilder::new(kind);
+        if let Some(epoch) = self.build.options.epoch {
+            key.text("source-date-epoch", &epoch.to_string());
+        }
+        key
+    }
+
+    /// The merged view of the parent. Brings indexes of image layers that are not here yet.
+    fn parent_rootfs(&self) -> Result<Rootfs, StepError> {
+        self.rootfs(self.parent)
+    }
+
+    /// The merged view of a root file system.
+    fn rootfs(&self, root: &Root) -> Result<Rootfs, StepError> {
+        let indexes = root
+            .diff_ids()
+            .map(|diff_id| self.build.layers.index(diff_id))
+            .collect::<Result<Vec<Arc<LayerIndex>>, _>>()?;
+        Ok(Rootfs::new(indexes))
+    }
+
+    /// What times new entries get.
+    fn times(&self) -> Times {
+        let now = Mtime {
+            seconds: (self.build.options.now)(),
+            nanoseconds: 0,
+        };
+        Times {
+            now,
+            epoch: self.build.options.epoch,
+        }
+    }
+
+    /// The files by which users are resolved.
+    fn accounts(&self, rootfs: &Rootfs) -> Result<Accounts, StepError> {
+        let read = |path| self.read_small(self.parent, rootfs, path);
+        Ok(Accounts {
+            passwd: read(b"etc/passwd")?,
+            group: read(b"etc/group")?,
+        })
+    }
+
+    /// Reads a file of a root file system; empty if it is missing, no regular file, or larger than
+    /// any such file has a reason to be.
+    fn read_small(&self, root: &Root, rootfs: &Rootfs, path: &[u8]) -> Result<Vec<u8>, StepError> {
+        const LARGEST: u64 = 10 << 20;
+        let Some(found) = rootfs.resolve(path, Follow::Last)?.found else {
+            return Ok(Vec::new());
+        };
+        let is_small = matches!(found.entry.kind, EntryKind::File { size, .. } if size <= LARGEST);
+        let Some(layer) = root.layers.get(found.layer).filter(|_| is_small) else {
+            return Ok(Vec::new());
+        };
+        let mut content = Vec::new();
+        layer_file::open(self.build.layers, &layer.diff_id, found.entry)?
+            .read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// Runs `make` with a file for the tar that it packs, and stores that as the layer's blob.
+    fn pack_with_blob<E: Into<StepError>>(
+        &self,
+        make: impl FnOnce(&mut dyn Write) -> Result<Packed, E>,
+    ) -> Result<Packed, StepError> {
+        let store = self.build.store;
+        let path = self.shared.workspace.folder(store)?.join("blob");
+        let mut file = fs_err::File::create(&path)?;
+        let packed = make(&mut file).map_err(Into::into)?;
+        store.publish_file(&path, &packed.diff_id.0)?;
+        Ok(packed)
+    }
+
+    /// Makes a packed layer a part of the store, with its tree if there is one.
+    fn publish(&self, packed: Packed, tree: Option<&Path>) -> Result<MadeLayer, StepError> {
+        let diff_id = packed.diff_id;
+        let index = self.build.layers.publish_packed(packed, tree)?;
+        Ok(MadeLayer { diff_id, index })
+    }
+
+    /// Looks the key up; on a miss runs `make` and keeps what it made. True: it was known.
+    ///
+    /// While one process makes a layer, others that want the same wait for it.
+    fn find_or_make(
+        &self,
+        (key, leaves): (CacheKey, Vec<Leaf>),
+        make: impl FnOnce() -> Result<MadeLayer, StepError>,
+    ) -> Result<(Record, bool), StepError> {
+        if let Some(record) = self.look_up(&key)? {
+            return Ok((record, true));
+        }
+        let cancel = self.build.cancel;
+        let _flight = Flight::take(&self.build.options.locks, &key, &|| cancel.is_cancelled())?;
+        if let Some(record) = self.look_up(&key)? {
+            return Ok((record, true));
+        }
+        let start = Instant::now();
+        let layer = make()?;
+        let record = self.record(&layer, start.elapsed());
+        let step = self.build.plan.step(self.step);
+        self.build
+            .database
+            .keep_record(&key, &record, &step.origin.display, &leaves)?;
+        Ok((record, false))
+    }
+
+    fn look_up(&self, key: &CacheKey) -> Result<Option<Record>, StepError> {
+        if self.build.plan.step(self.step).ignore_cache {
+            return Ok(None);
+        }
+        let Some(record) = self.build.database.record(key)? else {
+            return Ok(None);
+        };
+        if self.build.layers.summary(&record.diff_id).is_some() {
+            return Ok(Some(record));
+        }
+        self.build.database.drop_record(key)?;
+        Ok(None)
+    }
+
+    fn record(&self, layer: &MadeLayer, duration: Duration) -> Record {
+        let options = &self.build.options;
+        Record {
+            diff_id: layer.diff_id,
+            content: layer.index.content_digest(),
+            size: layer.index.unpacked_size(),
+            created: options.epoch.unwrap_or_else(|| (options.now)()),
+            duration,
+        }
+    }
+}
+
+/// A layer that a step made and published.
+pub(crate) struct MadeLayer {
+    pub(crate) diff_id: DiffId,
+    pub(crate) index: Arc<LayerIndex>,
+}

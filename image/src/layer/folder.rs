@@ -1,0 +1,315 @@
+//! The folder of a layer in the store, `layers/<diff ID in hex>/`.
+//!
+//! | file | content |
+//! |---|---|
+//! | `index` | the index, see [`super::index_file`] |
+//! | `tree/` | the unpacked layer |
+//! | `blobs.json` | [`BlobRecord`]: which blobs are this layer, and where it came from |
+//! | `unsynced` | there until the others are known to be on disk: the ID of the boot in which they were written, and in a second line who wrote them |
+//! | `lock` | held while something of the above is made |
+//!
+//! `index` and `tree` can be made again and are dropped when in doubt. A record that cannot be read
+//! counts as empty.
+
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::DiffId;
+use crate::error::ImageError;
+use crate::manifest::Descriptor;
+use crate::store::{Store, remove_tree};
+
+use super::compression::Compression;
+use super::index::LayerIndex;
+use super::index_file::IndexSummary;
+
+/// The version of `blobs.json` that is written; others are not read.
+const RECORD_VERSION: u32 = 1;
+
+/// Largest record and index that are read, in bytes.
+const MAX_RECORD: u64 = 1 << 20;
+const MAX_INDEX: u64 = 1 << 30;
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// Where a layer can be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What kind of place it is: `registry`, `oci-layout`. Who fetches knows the kinds.
+    pub kind: String,
+    /// The place: a repository, a folder.
+    pub location: String,
+    /// The blob there.
+    pub descriptor: Descriptor,
+}
+
+/// `blobs.json`, version 1.
+///
+/// | field | content |
+/// |---|---|
+/// | `version` | 1 |
+/// | `blobs` | list of `compression` (`none`, `gzip`, `zstd`) and `descriptor`, one for each compression: blobs of this layer, which the store may have or not |
+/// | `origins` | list of `kind`, `location` and `descriptor`, oldest first |
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BlobRecord {
+    version: u32,
+    #[serde(default)]
+    blobs: Vec<Variant>,
+    #[serde(default)]
+    origins: Vec<Origin>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Variant {
+    compression: String,
+    descriptor: Descriptor,
+}
+
+impl Default for BlobRecord {
+    fn default() -> Self {
+        Self {
+            version: RECORD_VERSION,
+            blobs: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
+}
+
+impl BlobRecord {
+    /// Returns the blob of that compression.
+    pub(super) fn variant(&self, compression: Compression) -> Option<&Descriptor> {
+        let found = self
+            .blobs
+            .iter()
+            .find(|variant| variant.compression == compression.name());
+        found.map(|variant| &variant.descriptor)
+    }
+
+    /// Returns all blobs, the ones that are read fastest first.
+    pub(super) fn variants(&self) -> impl Iterator<Item = (Compression, &Descriptor)> {
+        [Compression::None, Compression::Zstd, Compression::Gzip]
+            .into_iter()
+            .filter_map(|compression| Some((compression, self.variant(compression)?)))
+    }
+
+    /// Notes a blob in place of another of the same compression.
+    pub(super) fn set_variant(&mut self, compression: Compression, descriptor: Descriptor) {
+        self.forget_variant(compression);
+        self.blobs
+            .retain(|variant| variant.descriptor.digest != descriptor.digest);
+        self.blobs.push(Variant {
+            compression: compression.name().to_owned(),
+            descriptor,
+        });
+    }
+
+    pub(super) fn forget_variant(&mut self, compression: Compression) {
+        self.blobs
+            .retain(|variant| variant.compression != compression.name());
+    }
+
+    /// Returns where the layer can be had.
+    pub(super) fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// Notes an origin; the one that was noted last is last.
+    pub(super) fn add_origin(&mut self, origin: Origin) {
+        self.origins.retain(|known| *known != origin);
+        self.origins.push(origin);
+    }
+}
+
+/// What was written to a layer's folder and may not be on disk yet.
+#[derive(Debug)]
+pub(super) struct Unsynced {
+    pub(super) diff_id: DiffId,
+    mark: Vec<u8>,
+}
+
+/// A layer's folder, which may not be there yet.
+#[derive(Debug)]
+pub(super) struct LayerFolder<'a> {
+    store: &'a Store,
+    diff_id: DiffId,
+    path: PathBuf,
+}
+
+/// While it lives, no other thread or process makes anything of the layer.
+#[derive(Debug)]
+pub(super) struct LayerLock {
+    _file: fs_err::File,
+}
+
+impl<'a> LayerFolder<'a> {
+    pub(super) fn new(store: &'a Store, diff_id: DiffId) -> Self {
+        Self {
+            store,
+            diff_id,
+            path: store.root().join("layers").join(diff_id.0.hex()),
+        }
+    }
+
+    pub(super) fn tree_path(&self) -> PathBuf {
+        self.path.join("tree")
+    }
+
+    /// Waits until nobody else makes anything of the layer.
+    ///
+    /// What was written before the last crash of the machine and may not be on disk is dropped.
+    pub(super) fn lock(&self) -> Result<LayerLock, ImageError> {
+        let lock = self.lock_file().map_err(self.fault("lock"))?;
+        if self.is_doubtful() {
+            self.discard().map_err(self.fault("clear"))?;
+        }
+        Ok(lock)
+    }
+
+    fn lock_file(&self) -> io::Result<LayerLock> {
+        let path = self.path.join("lock");
+        loop {
+            fs_err::create_dir_all(&self.path)?;
+            let opened = fs_err::OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path);
+            let file = match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            // A file system without locks fails: then whoever renames first wins, which is enough.
+            if flock(file.file(), FlockOperation::LockExclusive) == Err(rustix::io::Errno::INTR) {
+                continue;
+            }
+            // The folder may have been removed, and made again, while this waited.
+            let locked = file.metadata()?;
+            if fs_err::symlink_metadata(&path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (locked.dev(), locked.ino()))
+            {
+                return Ok(LayerLock { _file: file });
+            }
+        }
+    }
+
+    /// Returns true if the machine crashed since this was written.
+    fn is_doubtful(&self) -> bool {
+        match fs_err::read(self.path.join("unsynced")) {
+            Ok(written) => !written.starts_with(&boot_id()),
+            Err(_) => false,
+        }
+    }
+
+    fn discard(&self) -> io::Result<()> {
+        fs_err::create_dir_all(&self.path)?;
+        for name in ["index", "tree", "unsynced"] {
+            remove_tree(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Returns true if the layer is unpacked here.
+    pub(super) fn has_tree(&self) -> bool {
+        !self.is_doubtful()
+            && fs_err::symlink_metadata(self.tree_path()).is_ok_and(|found| found.is_dir())
+    }
+
+    /// Returns the index, `None` if it is not there or cannot be read.
+    pub(super) fn read_index(&self) -> Option<LayerIndex> {
+        if self.is_doubtful() {
+            return None;
+        }
+        LayerIndex::decode(&self.read("index", MAX_INDEX)?).ok()
+    }
+
+    /// Returns the summary of the index, `None` if it is not there or cannot be read.
+    pub(super) fn read_summary(&self) -> Option<IndexSummary> {
+        if self.is_doubtful() {
+            return None;
+        }
+        IndexSummary::decode(&self.read("index", IndexSummary::BYTES as u64)?).ok()
+    }
+
+    /// Returns the record; an empty one if it is not there or cannot be read.
+    pub(super) fn read_record(&self) -> BlobRecord {
+        self.read("blobs.json", MAX_RECORD)
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .filter(|record: &BlobRecord| record.version == RECORD_VERSION)
+            .unwrap_or_default()
+    }
+
+    fn read(&self, name: &str, limit_bytes: u64) -> Option<Vec<u8>> {
+        let file = fs_err::File::open(self.path.join(name)).ok()?;
+        let mut bytes = Vec::new();
+        file.take(limit_bytes).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Writes the index. Before that, and before a tree is moved here, comes
+    /// [`LayerFolder::mark_unsynced`].
+    pub(super) fn write_index(&self, index: &LayerIndex) -> Result<(), ImageError> {
+        self.write("index", &index.encode()?)
+    }
+
+    pub(super) fn write_record(&self, record: &BlobRecord) -> Result<(), ImageError> {
+        let mut bytes = serde_json::to_vec_pretty(record)
+            .map_err(|error| self.fault("write the record of")(error.into()))?;
+        bytes.push(b'\n');
+        self.write("blobs.json", &bytes)
+    }
+
+    /// Moves an unpacked tree here; if there is one already, `tree` stays where it is.
+    pub(super) fn adopt_tree(&self, tree: &Path) -> Result<(), ImageError> {
+        if self.has_tree() {
+            return Ok(());
+        }
+        // An empty folder here would be replaced; the layer's tree it is then.
+        fs_err::rename(tree, self.tree_path()).map_err(self.fault("move the tree of"))
+    }
+
+    /// Notes that what is written here may be lost in a crash of the machine.
+    pub(super) fn mark_unsynced(&self) -> Result<Unsynced, ImageError> {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let mut mark = boot_id();
+        mark.extend_from_slice(format!("{}-{number}\n", std::process::id()).as_bytes());
+        self.write("unsynced", &mark)?;
+        Ok(Unsynced {
+            diff_id: self.diff_id,
+            mark,
+        })
+    }
+
+    /// Notes that everything here is on disk, unless somebody has written more since `unsynced`.
+    pub(super) fn mark_synced(&self, unsynced: &Unsynced) -> Result<(), ImageError> {
+        let _lock = self.lock()?;
+        let path = self.path.join("unsynced");
+        if fs_err::read(&path).is_ok_and(|found| found == unsynced.mark) {
+            fs_err::remove_file(&path).map_err(self.fault("mark"))?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
+        let name = Path::new("layers").join(self.diff_id.0.hex()).join(name);
+        self.store
+            .write_file(name, bytes)
+            .map_err(self.fault("write the folder of"))
+    }
+
+    fn fault(&self, action: &str) -> impl FnOnce(io::Error) -> ImageError {
+        ImageError::io(format!("{action} layer {}", self.diff_id))
+    }
+}
+
+/// Returns what is different after every start of the machine; nothing if that is not to be known.
+fn boot_id() -> Vec<u8> {
+    static BOOT_ID: OnceLock<Vec<u8>> = OnceLock::new();
+    let read = || fs_err::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    BOOT_ID.get_or_init(read).clone()
+}

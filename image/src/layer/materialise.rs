@@ -1,0 +1,310 @@
+//! Making what of a layer is not here: from its blobs, or from where it came from.
+//!
+//! Every function here is called with the layer's lock held.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::digest::DiffId;
+use crate::error::ImageError;
+use crate::manifest::Descriptor;
+use crate::media::{Encoding, Format, is_layer};
+use crate::store::Verified;
+
+use super::compression::{Compression, decompress};
+use super::convert::{Hashing, Source, Tee, convert, unwrap_io};
+use super::folder::{LayerFolder, Origin};
+use super::index::LayerIndex;
+use super::store::LayerStore;
+use super::tar_read::Whiteouts;
+use super::tree::TreeOptions;
+use super::unpack::{Unpacked, unpack};
+
+/// Name of the unpacked layer in a staging folder.
+const TREE: &str = "tree";
+
+/// Most bytes that are read only to tell what is wrong with a blob.
+const MAX_DRAINED: u64 = 16 << 20;
+
+/// What is to be made of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Its index.
+    Index,
+    /// Its index and its tree.
+    Tree,
+}
+
+impl LayerStore {
+    /// Makes what is wanted from a blob that is here, else from one that is fetched.
+    pub(super) fn materialise(
+        &self,
+        folder: &LayerFolder<'_>,
+        diff_id: DiffId,
+        wanted: Wanted,
+    ) -> Result<Arc<LayerIndex>, ImageError> {
+        let mut failure = ImageError::LayerUnavailable { diff_id };
+        let record = folder.read_record();
+        for (compression, blob) in record.variants() {
+            if self.local_blob(folder, compression).is_none() {
+                continue;
+            }
+            match self.unpack_blob(folder, diff_id, blob, wanted) {
+                Ok(index) => return Ok(index),
+                Err(error) => {
+                    failure = error;
+                    self.drop_if_damaged(folder, compression, blob)?;
+                }
+            }
+        }
+        for origin in record.origins() {
+            match self.fetch(folder, diff_id, origin, wanted) {
+                Ok(index) => return Ok(index),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Makes a blob of that compression from what is here; `None` if nothing is.
+    pub(super) fn convert_local(
+        &self,
+        folder: &LayerFolder<'_>,
+        diff_id: DiffId,
+        compression: Compression,
+    ) -> Result<Option<Descriptor>, ImageError> {
+        let mut failure = None;
+        for (from, blob) in folder.read_record().variants() {
+            if self.local_blob(folder, from).is_none() {
+                continue;
+            }
+            let source = Source::Blob(self.store().open_blob(&blob.digest)?);
+            match self.convert_from(folder, diff_id, compression, source) {
+                Ok(made) => return Ok(Some(made)),
+                Err(error) => {
+                    failure = Some(error);
+                    self.drop_if_damaged(folder, from, blob)?;
+                }
+            }
+        }
+        if folder.has_tree()
+            && let Some(index) = self.local_index(&diff_id)
+        {
+            let tree = folder.tree_path();
+            let source = Source::Tree(&tree, &index);
+            match self.convert_from(folder, diff_id, compression, source) {
+                Ok(made) => return Ok(Some(made)),
+                // A tree of somebody else's tar; its bytes cannot be made again.
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    fn convert_from(
+        &self,
+        folder: &LayerFolder<'_>,
+        diff_id: DiffId,
+        compression: Compression,
+        source: Source<'_>,
+    ) -> Result<Descriptor, ImageError> {
+        let staging = self.store().staging_dir()?;
+        let path = staging.path().join("blob");
+        let out = fs_err::File::create(&path).map_err(ImageError::io("store a layer"))?;
+        let (digest, size) = convert(source, diff_id, compression, self.n_threads(), out)?;
+        self.store().publish_file(&path, &digest)?;
+        let blob = Descriptor::new(compression.media_type(Format::Oci), digest, size);
+        self.note_blob(folder, compression, &blob)?;
+        Ok(blob)
+    }
+
+    /// Returns the blob of that compression if it is in the store.
+    pub(super) fn local_blob(
+        &self,
+        folder: &LayerFolder<'_>,
+        compression: Compression,
+    ) -> Option<Descriptor> {
+        let record = folder.read_record();
+        let blob = record.variant(compression)?;
+        let size = self.store().blob_size(&blob.digest).ok()??;
+        // Media types lie sometimes, and this may come from one.
+        if size != blob.size || self.sniff(blob).ok()? != compression {
+            return None;
+        }
+        let media_type = compression.media_type(Format::Oci);
+        Some(Descriptor::new(media_type, blob.digest, size))
+    }
+
+    pub(super) fn note_blob(
+        &self,
+        folder: &LayerFolder<'_>,
+        compression: Compression,
+        blob: &Descriptor,
+    ) -> Result<(), ImageError> {
+        let mut record = folder.read_record();
+        if record.variant(compression) == Some(blob) {
+            return Ok(());
+        }
+        record.set_variant(compression, blob.clone());
+        folder.write_record(&record)
+    }
+
+    /// Returns what a blob in the store is compressed with.
+    pub(super) fn sniff(&self, blob: &Descriptor) -> Result<Compression, ImageError> {
+        let mut start = Vec::new();
+        self.store()
+            .open_blob(&blob.digest)?
+            .take(Encoding::SNIFF_BYTES as u64)
+            .read_to_end(&mut start)
+            .map_err(ImageError::io("read a layer"))?;
+        compression_of(Encoding::sniff(&start))
+    }
+
+    /// Forgets and removes a blob of whose digest the bytes are not any more. A sound one stays:
+    /// then it was something else that went wrong.
+    fn drop_if_damaged(
+        &self,
+        folder: &LayerFolder<'_>,
+        compression: Compression,
+        blob: &Descriptor,
+    ) -> Result<(), ImageError> {
+        let mut hashing = Hashing::new(io::sink());
+        let mut file = self.store().open_blob(&blob.digest)?;
+        let is_read = io::copy(&mut file, &mut hashing).is_ok();
+        if is_read && hashing.finish() == (blob.digest, blob.size) {
+            return Ok(());
+        }
+        self.store().remove_blob(&blob.digest)?;
+        let mut record = folder.read_record();
+        let is_fetchable = |origin: &Origin| origin.descriptor.digest == blob.digest;
+        if !record.origins().iter().any(is_fetchable) {
+            record.forget_variant(compression);
+            folder.write_record(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Unpacks a blob of the store.
+    fn unpack_blob(
+        &self,
+        folder: &LayerFolder<'_>,
+        diff_id: DiffId,
+        blob: &Descriptor,
+        wanted: Wanted,
+    ) -> Result<Arc<LayerIndex>, ImageError> {
+        let staging = self.store().staging_dir()?;
+        let file = self.store().open_blob(&blob.digest)?;
+        let (_, mut input) = decompress(Box::new(file), None)?;
+        let unpacked = unpack_into(&mut input, staging.path(), self.tree_for(wanted))?;
+        self.publish_unpacked(folder, diff_id, unpacked, staging.path())
+    }
+
+    /// Fetches the blob of an origin, stores it and makes what is wanted of it, all in one pass.
+    /// If anything is wrong with it, nothing stays.
+    pub(super) fn fetch(
+        &self,
+        folder: &LayerFolder<'_>,
+        diff_id: DiffId,
+        origin: &Origin,
+        wanted: Wanted,
+    ) -> Result<Arc<LayerIndex>, ImageError> {
+        let blob = &origin.descriptor;
+        let staging = self.store().staging_dir()?;
+        let path = staging.path().join("blob");
+        let copy = fs_err::File::create(&path).map_err(ImageError::io("store a layer"))?;
+        let input = self.fetcher().fetch(origin)?;
+        let mut input = Tee::new(Verified::new(input, blob.clone()), copy);
+        let (encoding, mut decoded) = decompress(Box::new(&mut input), None).map_err(unwrap_io)?;
+        let unpacked = unpack_into(&mut decoded, staging.path(), self.tree_for(wanted));
+        drop(decoded);
+        // What is behind the end counts for the digest too. A wrong digest explains whatever else
+        // is wrong with the bytes, so it is told first, unless finding out takes long.
+        let left = blob.size.saturating_sub(input.n_bytes());
+        if unpacked.is_ok() || left <= MAX_DRAINED {
+            let drained = input.drain().map_err(ImageError::io("fetch a layer"));
+            drained.map_err(unwrap_io)?;
+        }
+        let unpacked = unpacked.map_err(unwrap_io)?;
+        let compression = compression_of(encoding)?;
+        check_diff_id(&unpacked, diff_id)?;
+        self.store().publish_file(&path, &blob.digest)?;
+        self.note_blob(folder, compression, blob)?;
+        self.publish_unpacked(folder, diff_id, unpacked, staging.path())
+    }
+
+    fn publish_unpacked(
+        &self,
+        folder: &LayerFolder<'_>,
+        diff_id: DiffId,
+        unpacked: Unpacked,
+        staging: &Path,
+    ) -> Result<Arc<LayerIndex>, ImageError> {
+        check_diff_id(&unpacked, diff_id)?;
+        let index = Arc::new(unpacked.index);
+        self.mark(folder)?;
+        folder.write_index(&index)?;
+        let tree = staging.join(TREE);
+        if tree.is_dir() {
+            folder.adopt_tree(&tree)?;
+        }
+        self.cache(diff_id, &index);
+        Ok(index)
+    }
+
+    fn tree_for(&self, wanted: Wanted) -> Option<TreeOptions> {
+        (wanted == Wanted::Tree).then(|| self.tree_options())
+    }
+}
+
+/// Unpacks into a new folder in `staging`, or reads only.
+fn unpack_into(
+    input: &mut (dyn Read + Send),
+    staging: &Path,
+    tree: Option<TreeOptions>,
+) -> Result<Unpacked, ImageError> {
+    let Some(options) = tree else {
+        return unpack(input, Whiteouts::Decode, None);
+    };
+    let path = staging.join(TREE);
+    fs_err::create_dir(&path).map_err(ImageError::io("unpack a layer"))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty())
+        .map_err(|errno| ImageError::io("unpack a layer")(errno.into()))?;
+    unpack(input, Whiteouts::Decode, Some((root.as_fd(), options)))
+}
+
+fn check_diff_id(unpacked: &Unpacked, expected: DiffId) -> Result<(), ImageError> {
+    if unpacked.diff_id == expected {
+        return Ok(());
+    }
+    Err(ImageError::DiffIdMismatch {
+        expected,
+        found: unpacked.diff_id,
+    })
+}
+
+fn compression_of(encoding: Encoding) -> Result<Compression, ImageError> {
+    Compression::from_encoding(encoding)
+        .ok_or_else(|| ImageError::bad_archive("no layer is compressed like this"))
+}
+
+/// Returns what a media type says that a layer is compressed with; the bytes may say otherwise.
+pub(super) fn compression_named_by(media_type: &str) -> Option<Compression> {
+    if !is_layer(media_type) {
+        return None;
+    }
+    let name = media_type.split(';').next().unwrap_or_default().trim();
+    if name.ends_with("gzip") {
+        Some(Compression::Gzip)
+    } else if name.ends_with("zstd") {
+        Some(Compression::Zstd)
+    } else if name.ends_with("tar") {
+        Some(Compression::None)
+    } else {
+        None
+    }
+}

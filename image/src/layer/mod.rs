@@ -1,0 +1,39 @@
+//! Layers: their entries and index, and tar in and out.
+
+mod assemble;
+pub mod compression;
+mod convert;
+pub mod entry;
+mod fault;
+mod folder;
+mod gzip;
+pub mod index;
+mod index_codec;
+mod index_file;
+mod marks;
+mod materialise;
+mod merge;
+pub mod pack;
+pub mod path;
+pub mod pax;
+pub mod rootfs;
+mod sparse;
+pub mod store;
+mod tar_content;
+mod tar_header;
+pub mod tar_read;
+pub mod tar_write;
+pub mod tree;
+pub mod unpack;
+
+pub use compression::{Compression, compress, decompress};
+pub use index::LayerIndex;
+pub use index_file::IndexSummary;
+pub use merge::Walk;
+pub use pack::{LayerPacker, Packed, pack};
+pub use rootfs::{Follow, Found, Resolved, Rootfs};
+pub use store::{BlobFetcher, KeepBlob, LayerStore, NoFetcher, Origin};
+pub use tar_read::{TarItem, TarReader, Whiteouts};
+pub use tar_write::TarWriter;
+pub use tree::{OpaqueMark, Ownership, TreeNotes, TreeOptions};
+pub use unpack::{Unpacked, unpack};

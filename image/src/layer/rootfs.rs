@@ -1,0 +1,235 @@
+//! A root file system as its layers' indexes show it: look-ups, symbolic links, listings.
+//!
+//! Nothing here touches a file system, so nothing a layer contains can lead out of the root.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::ImageError;
+
+use super::entry::{Entry, EntryKind, LayerPath, Mtime};
+use super::index::LayerIndex;
+use super::merge::{Depth, Walk, hides_lower};
+use super::path::{self, split_last};
+
+/// Most symbolic links that one resolution follows. Linux stops at 40; more would resolve nowhere.
+const MAX_LINKS: usize = 255;
+
+/// Longest path that a resolution may have to look at, in bytes.
+const MAX_PENDING: usize = 1 << 20;
+
+/// The root directory of a stack in which no layer has one.
+static BARE_ROOT: Entry = Entry {
+    path: Vec::new(),
+    kind: EntryKind::Directory { opaque: false },
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    mtime: Mtime {
+        seconds: 0,
+        nanoseconds: 0,
+    },
+    xattrs: BTreeMap::new(),
+};
+
+/// A stack of layers, seen as the one tree that they make.
+#[derive(Debug, Clone, Default)]
+pub struct Rootfs {
+    layers: Vec<Arc<LayerIndex>>,
+}
+
+/// What is visible at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Position in [`Rootfs::layers`] of the layer that provides it; 0 in an empty stack.
+    pub layer: usize,
+    /// Its metadata and content. For a further name of a hard-linked file this is the file's entry,
+    /// whose path is another name of the file in the same layer.
+    pub entry: &'a Entry,
+    /// The entry at the path itself: a hard link, or the same as `entry`.
+    pub name: &'a Entry,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn new(layer: usize, index: &'a LayerIndex, name: &'a Entry) -> Self {
+        Self {
+            layer,
+            entry: index.file_of(name),
+            name,
+        }
+    }
+
+    /// Returns where it was found.
+    #[must_use]
+    pub fn path(&self) -> &'a [u8] {
+        &self.name.path
+    }
+
+    /// Returns true if it is a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        matches!(self.entry.kind, EntryKind::Directory { .. })
+    }
+}
+
+/// Whether a symbolic link in the last place of a path is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// It is, as `stat` does.
+    Last,
+    /// It is not, as `lstat` does.
+    NoFollow,
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved<'a> {
+    /// The path without symbolic links, `.` and `..`. If nothing is there, the path that creating it
+    /// would create.
+    pub path: LayerPath,
+    /// What is there.
+    pub found: Option<Found<'a>>,
+}
+
+impl Rootfs {
+    /// Returns the tree that `layers`, base first, make.
+    #[must_use]
+    pub fn new(layers: Vec<Arc<LayerIndex>>) -> Self {
+        Self { layers }
+    }
+
+    /// Returns the layers, base first.
+    #[must_use]
+    pub fn layers(&self) -> &[Arc<LayerIndex>] {
+        &self.layers
+    }
+
+    /// Adds a layer on top.
+    pub fn push(&mut self, layer: Arc<LayerIndex>) {
+        self.layers.push(layer);
+    }
+
+    pub(super) fn layer(&self, at: usize) -> &LayerIndex {
+        &self.layers[at]
+    }
+
+    /// Returns what is at `path`, which must be clean. No symbolic link is followed, neither on the
+    /// way nor in the last place.
+    #[must_use]
+    pub fn lookup(&self, path: &[u8]) -> Option<Found<'_>> {
+        // A directory that a layer only implies: it exists, but a lower layer may know its metadata.
+        let mut implied = None;
+        for (at, layer) in self.layers.iter().enumerate().rev() {
+            if let Some(entry) = layer.get(path) {
+                return match entry.kind {
+                    EntryKind::Whiteout => implied,
+                    EntryKind::Directory { .. } => Some(Found::new(at, layer, entry)),
+                    _ => implied.or_else(|| Some(Found::new(at, layer, entry))),
+                };
+            }
+            // Of several that imply it, the lowest was the first to.
+            let here = layer.get_implied(path);
+            implied = here.map(|entry| Found::new(at, layer, entry)).or(implied);
+            if hides_below_ancestor(layer, path) {
+                return implied;
+            }
+        }
+        if path.is_empty() {
+            return implied.or(Some(Found {
+                layer: 0,
+                entry: &BARE_ROOT,
+                name: &BARE_ROOT,
+            }));
+        }
+        implied
+    }
+
+    /// Resolves `path` as a process whose root directory is this tree would: absolute targets start
+    /// at the root again, `..` stops at it. A leading slash makes no difference, and neither does
+    /// one at the end.
+    ///
+    /// Components after something that does not exist (or is no directory) are taken as they are.
+    ///
+    /// # Errors
+    /// [`ImageError::LinkLoop`] after 255 symbolic links.
+    pub fn resolve(&self, path: &[u8], follow: Follow) -> Result<Resolved<'_>, ImageError> {
+        let looped = || ImageError::LinkLoop {
+            path: path::display(path),
+        };
+        // Components still to go, the next one last.
+        let mut pending: Vec<&[u8]> = components_reversed(path);
+        let mut resolved = LayerPath::new();
+        let mut found = self.lookup(b"");
+        let mut n_links = 0;
+        while let Some(name) = pending.pop() {
+            if name == b".." {
+                path::pop(&mut resolved);
+                found = self.lookup(&resolved);
+                continue;
+            }
+            let length = resolved.len();
+            path::push(&mut resolved, name);
+            found = self.lookup(&resolved);
+            let Some(EntryKind::Symlink { target }) = found.map(|found| &found.entry.kind) else {
+                continue;
+            };
+            if pending.is_empty() && follow == Follow::NoFollow {
+                continue;
+            }
+            n_links += 1;
+            if n_links > MAX_LINKS || pending.len() > MAX_PENDING {
+                return Err(looped());
+            }
+            resolved.truncate(if target.starts_with(b"/") { 0 } else { length });
+            found = self.lookup(&resolved);
+            pending.extend(components_reversed(target));
+        }
+        Ok(Resolved {
+            path: resolved,
+            found,
+        })
+    }
+
+    /// Returns what lies directly in the directory at `path`, which must be clean, sorted by name.
+    /// Nothing if there is no directory.
+    pub fn read_dir(&self, path: &[u8]) -> Walk<'_> {
+        Walk::new(self, path, self.floor(path), Depth::Children)
+    }
+
+    /// Returns what is at `path`, which must be clean, and all below it, in
+    /// [`compare_paths`](super::path::compare_paths) order. Symbolic links are not followed.
+    pub fn walk(&self, path: &[u8]) -> Walk<'_> {
+        Walk::new(self, path, self.floor(path), Depth::All)
+    }
+
+    /// Returns the lowest layer of which anything at or below `path` can be visible.
+    fn floor(&self, path: &[u8]) -> usize {
+        let hides = |layer: &Arc<LayerIndex>| {
+            layer.get(path).is_some_and(hides_lower) || hides_below_ancestor(layer, path)
+        };
+        let top_down = self.layers.iter().enumerate().rev();
+        top_down
+            .into_iter()
+            .find(|(_, layer)| hides(layer))
+            .map_or(0, |(at, _)| at)
+    }
+}
+
+/// Returns true if `layer` hides `path` of the layers below it because of an ancestor of `path`.
+fn hides_below_ancestor(layer: &LayerIndex, path: &[u8]) -> bool {
+    let mut ancestor = path;
+    while let Some((parent, _)) = split_last(ancestor) {
+        if layer.get(parent).is_some_and(hides_lower) {
+            return true;
+        }
+        ancestor = parent;
+    }
+    false
+}
+
+/// Splits a path as written into its components, dropping empty ones and `.`.
+fn components_reversed(path: &[u8]) -> Vec<&[u8]> {
+    path.rsplit(|byte| *byte == b'/')
+        .filter(|name| !matches!(*name, b"" | b"."))
+        .collect()
+}

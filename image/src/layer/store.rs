@@ -1,0 +1,393 @@
+//! The layers in the store: index, tree and blob of each, every one made when it is asked for.
+//!
+//! It knows how one comes from another, and where bytes that are not here came from; how they are
+//! fetched is a [`BlobFetcher`]'s business. Any number of threads and processes may use the same
+//! store: what one makes, the others wait for.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::digest::DiffId;
+use crate::error::ImageError;
+use crate::manifest::Descriptor;
+use crate::media::Format;
+use crate::store::Store;
+
+use super::compression::Compression;
+use super::folder::{LayerFolder, Unsynced};
+use super::index::LayerIndex;
+use super::index_file::IndexSummary;
+use super::materialise::{Wanted, compression_named_by};
+use super::pack::{LayerPacker, Packed, pack};
+use super::tree::TreeOptions;
+
+pub use super::folder::Origin;
+
+/// Entries of the indexes that are kept in memory, all together; some 300 bytes each.
+const MAX_CACHED_ENTRIES: usize = 150_000;
+
+/// Fetches blobs from where layers came from.
+pub trait BlobFetcher: Send + Sync {
+    /// Returns the bytes of the blob that `origin` names. They need not be checked.
+    ///
+    /// # Errors
+    /// [`ImageError::Fetch`] if the origin does not have it or cannot be asked.
+    fn fetch(&self, origin: &Origin) -> Result<Box<dyn Read + Send>, ImageError>;
+}
+
+/// Fetches nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFetcher;
+
+impl BlobFetcher for NoFetcher {
+    fn fetch(&self, origin: &Origin) -> Result<Box<dyn Read + Send>, ImageError> {
+        Err(ImageError::Fetch {
+            digest: origin.descriptor.digest,
+            origin: format!("{} {}", origin.kind, origin.location),
+            source: "nothing is fetched here".into(),
+        })
+    }
+}
+
+/// Whether packing writes a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepBlob {
+    /// It does: nothing else will have the bytes.
+    Yes,
+    /// It does not; the blob can be made from a tree.
+    No,
+}
+
+/// The layers of a store.
+pub struct LayerStore {
+    store: Store,
+    tree_options: TreeOptions,
+    n_threads: usize,
+    fetcher: Arc<dyn BlobFetcher>,
+    /// Indexes in memory, the one used last at the end.
+    cached: Mutex<VecDeque<(DiffId, Arc<LayerIndex>)>>,
+    unsynced: Mutex<Vec<Unsynced>>,
+}
+
+impl LayerStore {
+    /// Returns the layers of `store`. Trees are written as `tree_options` say; `n_threads` compress.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        tree_options: TreeOptions,
+        n_threads: usize,
+        fetcher: Arc<dyn BlobFetcher>,
+    ) -> Self {
+        Self {
+            store,
+            tree_options,
+            n_threads,
+            fetcher,
+            cached: Mutex::default(),
+            unsynced: Mutex::default(),
+        }
+    }
+
+    /// Returns the store that the layers are in.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the index of a layer. If it is not here, it is made from a blob, which is fetched if
+    /// need be.
+    ///
+    /// # Errors
+    /// [`ImageError::LayerUnavailable`], or why the last way to get it failed.
+    pub fn index(&self, diff_id: &DiffId) -> Result<Arc<LayerIndex>, ImageError> {
+        if let Some(index) = self.local_index(diff_id) {
+            return Ok(index);
+        }
+        let folder = self.folder(diff_id);
+        let _lock = folder.lock()?;
+        if let Some(index) = self.local_index(diff_id) {
+            return Ok(index);
+        }
+        self.materialise(&folder, *diff_id, Wanted::Index)
+    }
+
+    /// Returns the index of a layer if it is here.
+    #[must_use]
+    pub fn local_index(&self, diff_id: &DiffId) -> Option<Arc<LayerIndex>> {
+        if let Some(index) = self.cached(diff_id) {
+            return Some(index);
+        }
+        let index = Arc::new(self.folder(diff_id).read_index()?);
+        self.cache(*diff_id, &index);
+        Some(index)
+    }
+
+    /// Returns the content digest and sizes of a layer if its index is here; reads only the
+    /// beginning of it.
+    #[must_use]
+    pub fn summary(&self, diff_id: &DiffId) -> Option<IndexSummary> {
+        match self.cached(diff_id) {
+            Some(index) => Some(IndexSummary {
+                content_digest: index.content_digest(),
+                unpacked_size: index.unpacked_size(),
+                entries: index.entries().len() as u64,
+            }),
+            None => self.folder(diff_id).read_summary(),
+        }
+    }
+
+    /// Returns the bytes of all files of a layer, which is fetched if need be.
+    ///
+    /// # Errors
+    /// As [`LayerStore::index`].
+    pub fn layer_size(&self, diff_id: &DiffId) -> Result<u64, ImageError> {
+        match self.summary(diff_id) {
+            Some(summary) => Ok(summary.unpacked_size),
+            None => self.index(diff_id).map(|index| index.unpacked_size()),
+        }
+    }
+
+    /// Returns the folder with the unpacked layer, which is not to be changed. If it is not here,
+    /// it is unpacked from a blob, which is fetched if need be.
+    ///
+    /// # Errors
+    /// [`ImageError::LayerUnavailable`], or why the last way to get it failed.
+    pub fn tree(&self, diff_id: &DiffId) -> Result<PathBuf, ImageError> {
+        let folder = self.folder(diff_id);
+        if !folder.has_tree() {
+            let _lock = folder.lock()?;
+            if !folder.has_tree() {
+                self.materialise(&folder, *diff_id, Wanted::Tree)?;
+            }
+        }
+        Ok(folder.tree_path())
+    }
+
+    /// Reports whether the layer is unpacked here.
+    #[must_use]
+    pub fn has_tree(&self, diff_id: &DiffId) -> bool {
+        self.folder(diff_id).has_tree()
+    }
+
+    /// Returns the blob of a layer in that compression; it is in the store then. One that is known
+    /// already (a pulled one) is preferred to making one. The media type is OCI's.
+    ///
+    /// # Errors
+    /// [`ImageError::LayerUnavailable`], or why the last way to get it failed.
+    pub fn blob(
+        &self,
+        diff_id: &DiffId,
+        compression: Compression,
+    ) -> Result<Descriptor, ImageError> {
+        let folder = self.folder(diff_id);
+        if let Some(blob) = self.local_blob(&folder, compression) {
+            return Ok(blob);
+        }
+        let _lock = folder.lock()?;
+        if let Some(blob) = self.local_blob(&folder, compression) {
+            return Ok(blob);
+        }
+        let mut failure = ImageError::LayerUnavailable { diff_id: *diff_id };
+        let known = folder.read_record().variant(compression).cloned();
+        // The very blob that was pulled may still be had where it came from.
+        let is_known = |origin: &&Origin| {
+            known
+                .as_ref()
+                .is_some_and(|known| known.digest == origin.descriptor.digest)
+        };
+        let origins = folder.read_record().origins().to_vec();
+        for origin in origins.iter().filter(is_known) {
+            match self.fetch(&folder, *diff_id, origin, Wanted::Index) {
+                Ok(_) => {}
+                Err(error) => failure = error,
+            }
+        }
+        if let Some(blob) = self.local_blob(&folder, compression) {
+            return Ok(blob);
+        }
+        match self.convert_local(&folder, *diff_id, compression) {
+            Ok(Some(blob)) => return Ok(blob),
+            Ok(None) => {}
+            Err(error) => failure = error,
+        }
+        for origin in &origins {
+            let fetched = self.fetch(&folder, *diff_id, origin, Wanted::Index);
+            match fetched.and_then(|_| self.convert_local(&folder, *diff_id, compression)) {
+                Ok(Some(blob)) => return Ok(blob),
+                Ok(None) => {}
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Packs a layer (see [`pack`]); with [`KeepBlob::Yes`] its tar is stored as a blob. The layer
+    /// is not published yet.
+    ///
+    /// # Errors
+    /// What `fill` returns, and [`ImageError::Io`].
+    pub fn pack<E: From<ImageError>>(
+        &self,
+        keep: KeepBlob,
+        fill: impl FnOnce(&mut LayerPacker<'_>) -> Result<(), E>,
+    ) -> Result<Packed, E> {
+        if keep == KeepBlob::No {
+            return pack(None, fill);
+        }
+        let staging = self.store.staging_dir()?;
+        let path = staging.path().join("blob");
+        let mut file = fs_err::File::create(&path).map_err(ImageError::io("store a layer"))?;
+        let packed = pack(Some(&mut file), fill)?;
+        self.store.publish_file(&path, &packed.diff_id.0)?;
+        Ok(packed)
+    }
+
+    /// Makes a packed layer known, with the tree at `tree` if there is one: it is moved into the
+    /// store, or stays where it is if the layer is there already.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn publish_packed(
+        &self,
+        packed: Packed,
+        tree: Option<&Path>,
+    ) -> Result<Arc<LayerIndex>, ImageError> {
+        let Packed {
+            diff_id,
+            index,
+            blob,
+            ..
+        } = packed;
+        let folder = self.folder(&diff_id);
+        let _lock = folder.lock()?;
+        let index = Arc::new(index);
+        self.mark(&folder)?;
+        folder.write_index(&index)?;
+        if let Some(tree) = tree {
+            folder.adopt_tree(tree)?;
+        }
+        if let Some((digest, size)) = blob {
+            let mut record = folder.read_record();
+            let media_type = Compression::None.media_type(Format::Oci);
+            let blob = Descriptor::new(media_type, digest, size);
+            record.set_variant(Compression::None, blob);
+            folder.write_record(&record)?;
+        }
+        self.cache(diff_id, &index);
+        Ok(index)
+    }
+
+    /// Notes that a blob in the store is this layer. Whoever calls has seen to that; if it is wrong,
+    /// that is noticed when it is unpacked.
+    ///
+    /// # Errors
+    /// [`ImageError::NoSuchBlob`] if it is not in the store, [`ImageError::BadArchive`] if it is
+    /// compressed as no layer is, [`ImageError::Io`].
+    pub fn adopt_blob(&self, diff_id: &DiffId, blob: &Descriptor) -> Result<(), ImageError> {
+        let compression = self.sniff(blob)?;
+        let folder = self.folder(diff_id);
+        let _lock = folder.lock()?;
+        self.note_blob(&folder, compression, blob)
+    }
+
+    /// Notes where a layer can be had. Its blob is the preferred one of its compression from now on,
+    /// unless one is here.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn add_origin(&self, diff_id: &DiffId, origin: Origin) -> Result<(), ImageError> {
+        let folder = self.folder(diff_id);
+        if folder.read_record().origins().last() == Some(&origin) {
+            return Ok(());
+        }
+        let _lock = folder.lock()?;
+        let mut record = folder.read_record();
+        let compression = compression_named_by(&origin.descriptor.media_type);
+        if let Some(compression) = compression
+            && record.variant(compression).is_none()
+        {
+            record.set_variant(compression, origin.descriptor.clone());
+        }
+        record.add_origin(origin);
+        folder.write_record(&record)
+    }
+
+    /// Returns where a layer can be had, as far as is known.
+    #[must_use]
+    pub fn origins(&self, diff_id: &DiffId) -> Vec<Origin> {
+        self.folder(diff_id).read_record().origins().to_vec()
+    }
+
+    /// Writes the whole store to disk and notes that the layers published so far are there. To be
+    /// called before anything names them that must survive a crash of the machine; layers that are
+    /// not synced are dropped after one.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn sync(&self) -> Result<(), ImageError> {
+        let marks =
+            std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        self.store.sync()?;
+        for mark in marks {
+            self.folder(&mark.diff_id).mark_synced(&mark)?;
+        }
+        Ok(())
+    }
+
+    fn folder(&self, diff_id: &DiffId) -> LayerFolder<'_> {
+        LayerFolder::new(&self.store, *diff_id)
+    }
+
+    pub(super) fn n_threads(&self) -> usize {
+        self.n_threads
+    }
+
+    pub(super) fn tree_options(&self) -> TreeOptions {
+        self.tree_options
+    }
+
+    pub(super) fn fetcher(&self) -> &dyn BlobFetcher {
+        &*self.fetcher
+    }
+
+    pub(super) fn mark(&self, folder: &LayerFolder<'_>) -> Result<(), ImageError> {
+        let mark = folder.mark_unsynced()?;
+        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        unsynced.retain(|known| known.diff_id != mark.diff_id);
+        unsynced.push(mark);
+        Ok(())
+    }
+
+    fn cached(&self, diff_id: &DiffId) -> Option<Arc<LayerIndex>> {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = cached.iter().position(|(known, _)| known == diff_id)?;
+        let found = cached.remove(at)?;
+        let index = Arc::clone(&found.1);
+        cached.push_back(found);
+        Some(index)
+    }
+
+    pub(super) fn cache(&self, diff_id: DiffId, index: &Arc<LayerIndex>) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.retain(|(known, _)| *known != diff_id);
+        cached.push_back((diff_id, Arc::clone(index)));
+        let mut n_entries: usize = cached.iter().map(|(_, index)| index.entries().len()).sum();
+        while n_entries > MAX_CACHED_ENTRIES && cached.len() > 1 {
+            if let Some((_, oldest)) = cached.pop_front() {
+                n_entries -= oldest.entries().len();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LayerStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerStore")
+            .field("store", &self.store)
+            .field("tree_options", &self.tree_options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,360 @@
+//! The content store: a folder that is also an OCI layout, shared by any number of processes.
+//!
+//! It knows bytes and their digests, not what they mean. Objects are written to `tmp/` and renamed,
+//! so readers need no lock and a crash leaves nothing but staging.
+//!
+//! | path | content |
+//! |---|---|
+//! | `VERSION` | format number; a newer one is refused |
+//! | `oci-layout`, `index.json` | what makes it an OCI layout |
+//! | `blobs/sha256/<hex>` | content, mode 0444 |
+//! | `layers/<hex>/` | materialisations of a layer, by diff ID |
+//! | `refs/`, `images/` | names and images, see [`crate::record`] |
+//! | `builds/<id>/` | one folder a build |
+//! | `ingest/` | downloads in flight, kept to be resumed |
+//! | `tmp/` | staging |
+
+mod staging;
+mod writer;
+
+use std::fs::DirBuilder;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::OciLayoutBuilder;
+
+use crate::digest::Digest;
+use crate::error::ImageError;
+use crate::manifest::Index;
+use crate::media::Format;
+
+pub use staging::{StagingDir, Sweep, remove_tree};
+pub use writer::{BlobWriter, Verified};
+
+/// The store format that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+const FOLDERS: &[&str] = &[
+    "blobs/sha256",
+    "layers",
+    "refs",
+    "images",
+    "builds",
+    "ingest",
+    "tmp",
+];
+
+/// A content store on disk. Cheap to clone; safe to use from many threads and processes.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `root`, making it if it is not there. Nobody but the owner may enter a
+    /// store that is made here: it holds the files of images.
+    ///
+    /// # Errors
+    /// [`ImageError::NewerStore`] if a later program has written it; [`ImageError::Io`].
+    pub fn open(root: &Path) -> Result<Self, ImageError> {
+        let store = Self {
+            root: root.to_owned(),
+        };
+        match store.format()? {
+            Some(found) if found == FORMAT_VERSION.to_string() => {}
+            Some(found) => {
+                return Err(ImageError::NewerStore {
+                    root: store.root,
+                    found,
+                    supported: FORMAT_VERSION,
+                });
+            }
+            None => store
+                .initialize()
+                .map_err(ImageError::io("make the store"))?,
+        }
+        Ok(store)
+    }
+
+    /// Returns the folder of the store.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns where a blob lies, whether or not it does.
+    #[must_use]
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Returns where a download of a blob may keep what it has so far.
+    #[must_use]
+    pub fn ingest_path(&self, digest: &Digest) -> PathBuf {
+        let name = format!("sha256-{}.part", digest.hex());
+        self.root.join("ingest").join(name)
+    }
+
+    /// Reports whether a blob is there. False also if the store cannot be read.
+    #[must_use]
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        matches!(self.blob_size(digest), Ok(Some(_)))
+    }
+
+    /// Returns the length of a blob in bytes, `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, ImageError> {
+        match fs_err::symlink_metadata(self.blob_path(digest)) {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ImageError::io("look for a blob")(error)),
+        }
+    }
+
+    /// Opens a blob for reading. Its bytes are not checked; see [`Verified`].
+    ///
+    /// # Errors
+    /// [`ImageError::NoSuchBlob`], [`ImageError::Io`]
+    pub fn open_blob(&self, digest: &Digest) -> Result<fs_err::File, ImageError> {
+        fs_err::File::open(self.blob_path(digest)).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                ImageError::NoSuchBlob { digest: *digest }
+            } else {
+                ImageError::io("open a blob")(error)
+            }
+        })
+    }
+
+    /// Returns a blob of at most `limit_bytes`, checked against its digest.
+    ///
+    /// # Errors
+    /// [`ImageError::NoSuchBlob`], [`ImageError::TooLarge`], [`ImageError::DigestMismatch`] if the
+    /// store is damaged, [`ImageError::Io`].
+    pub fn read_blob(&self, digest: &Digest, limit_bytes: u64) -> Result<Vec<u8>, ImageError> {
+        let file = self.open_blob(digest)?;
+        let mut bytes = Vec::new();
+        file.take(limit_bytes.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(ImageError::io(format!("read blob {digest}")))?;
+        if bytes.len() as u64 > limit_bytes {
+            return Err(ImageError::TooLarge {
+                what: format!("blob {digest}"),
+                limit_bytes,
+            });
+        }
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            return Err(ImageError::DigestMismatch {
+                expected: *digest,
+                found,
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Stores `bytes` and returns their digest. A damaged blob of that digest is replaced.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, ImageError> {
+        let digest = Digest::of(bytes);
+        let is_there = self
+            .read_blob(&digest, bytes.len() as u64)
+            .is_ok_and(|found| found == bytes);
+        if is_there {
+            return Ok(digest);
+        }
+        self.remove_blob(&digest)?;
+        let mut writer = self.blob_writer()?;
+        writer
+            .write_all(bytes)
+            .map_err(ImageError::io("store a blob"))?;
+        Ok(writer.commit(None)?.0)
+    }
+
+    /// Returns a writer that stores what is written to it under its digest.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn blob_writer(&self) -> Result<BlobWriter, ImageError> {
+        BlobWriter::new(self)
+    }
+
+    /// Moves a file of this file system into the store as blob `digest`. The caller has hashed it.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn publish_file(&self, path: &Path, digest: &Digest) -> Result<(), ImageError> {
+        writer::publish(path, &self.blob_path(digest))
+            .map_err(ImageError::io(format!("store blob {digest}")))
+    }
+
+    /// Removes a blob; it need not be there. Whoever has it open can read on.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn remove_blob(&self, digest: &Digest) -> Result<(), ImageError> {
+        ignore_missing(fs_err::remove_file(self.blob_path(digest)))
+            .map_err(ImageError::io("remove a blob"))
+    }
+
+    /// Returns a new empty folder in `tmp/` that removes itself.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn staging_dir(&self) -> Result<StagingDir, ImageError> {
+        StagingDir::new(&self.tmp_dir()).map_err(ImageError::io("make a staging folder"))
+    }
+
+    /// Removes what dead processes left in `tmp/`. Never waits: if another process is at it, or is
+    /// just making a file there, nothing is done.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`] if `tmp/` cannot be read; what cannot be removed is only counted.
+    pub fn sweep_tmp(&self) -> Result<Sweep, ImageError> {
+        staging::sweep(&self.tmp_dir()).map_err(ImageError::io("sweep the store's tmp folder"))
+    }
+
+    /// Writes everything in the store to disk. To be called once before a name is published, so
+    /// that no name ever points to something that a power failure takes away.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn sync(&self) -> Result<(), ImageError> {
+        let sync = || {
+            let root = fs_err::File::open(&self.root)?;
+            Ok(rustix::fs::syncfs(root.file())?)
+        };
+        sync().map_err(ImageError::io("write the store to disk"))
+    }
+
+    pub(crate) fn tmp_dir(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    fn format(&self) -> Result<Option<String>, ImageError> {
+        match fs_err::read_to_string(self.root.join("VERSION")) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ImageError::io("open the store")(error)),
+        }
+    }
+
+    /// Several processes may do this at once: every file has the same content for all of them.
+    /// `VERSION` comes last and says that the rest is there.
+    fn initialize(&self) -> io::Result<()> {
+        make_private_dir(&self.root)?;
+        for folder in FOLDERS {
+            fs_err::create_dir_all(self.root.join(folder))?;
+        }
+        self.write_file("oci-layout", oci_layout().as_bytes())?;
+        let index = self.root.join("index.json");
+        if !index.try_exists()? {
+            self.write_file(
+                "index.json",
+                &Index::new(Format::Oci, Vec::new()).to_bytes(),
+            )?;
+        }
+        self.write_file("VERSION", format!("{FORMAT_VERSION}\n").as_bytes())
+    }
+
+    /// Replaces a file of the store in one step.
+    pub(crate) fn write_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+        let path = self.root.join(name);
+        let (mut file, staged) = staging::new_file(&self.tmp_dir(), "file-", 0o644)?;
+        file.write_all(bytes)?;
+        staged.rename(&path)
+    }
+}
+
+/// Returns the content of `oci-layout`.
+pub(crate) fn oci_layout() -> String {
+    OciLayoutBuilder::default()
+        .image_layout_version("1.0.0")
+        .build()
+        .and_then(|layout| layout.to_string())
+        .expect("a version is all that a layout needs")
+}
+
+/// Takes it for done if the thing was not there.
+pub(crate) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes `path` for the owner alone; its parents with the usual mode.
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent()
+        && !parent.as_os_str().is_empty()
+    {
+        fs_err::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("failed to create folder `{}`: {error}", path.display()),
+        )),
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_store_is_made_once_and_for_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("a/store");
+        let store = Store::open(&root).unwrap();
+        let mode = fs_err::symlink_metadata(&root)
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let layout = fs_err::read_to_string(root.join("oci-layout")).unwrap();
+        assert_eq!(layout, r#"{"imageLayoutVersion":"1.0.0"}"#);
+        let digest = store.put_blob(b"x").unwrap();
+        let again = Store::open(&root).unwrap();
+        assert!(again.has_blob(&digest));
+        assert!(!again.has_blob(&Digest::of(b"y")));
+        let mode = fs_err::symlink_metadata(again.blob_path(&digest)).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o222, 0, "blobs are read-only");
+        again.sync().unwrap();
+    }
+
+    #[test]
+    fn a_newer_store_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::write(folder.path().join("VERSION"), "2\n").unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("has format 2, this program knows up to 1")
+        );
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn many_open_a_new_store_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("store");
+        std::thread::scope(|scope| {
+            for n in 0..8u8 {
+                let root = &root;
+                scope.spawn(move || Store::open(root).unwrap().put_blob(&[n]).unwrap());
+            }
+        });
+        let store = Store::open(&root).unwrap();
+        assert!((0..8u8).all(|n| store.has_blob(&Digest::of(&[n]))));
+    }
+}

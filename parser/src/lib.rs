@@ -1,0 +1,20 @@
+//! rbuild-parser: text to a spanned syntax tree, variable expansion, ignore files.
+//!
+//! Pure and total: it reads no file and no environment, and never panics. It knows nothing of
+//! images, contexts or builds.
+
+pub mod ast;
+pub mod csv;
+pub mod diagnostic;
+pub mod dump;
+pub mod expand;
+pub mod glob;
+pub mod ignore;
+mod lower;
+mod messages;
+pub mod quote;
+pub mod span;
+pub mod suggest;
+pub mod syntax;
+
+pub use lower::{Parsed, parse, parse_trigger};

@@ -1,0 +1,13 @@
+//! Plans of small Dockerfiles, compared with what BuildKit makes of them.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod config;
+mod files;
+mod limits;
+mod needs;
+mod onbuild;
+mod platforms;
+mod render;
+mod scopes;
+mod stages;
+mod support;

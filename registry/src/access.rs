@@ -1,0 +1,303 @@
+//! Asks one server of a reference: scheme, credentials, retries, warnings.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ureq::http::header::{ACCEPT, HeaderName, RANGE, WARNING};
+use ureq::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+
+use crate::answer::{Asked, judge};
+use crate::auth::{ANONYMOUS, Authenticator, Door, Held};
+use crate::challenge::Challenge;
+use crate::endpoint::{Endpoint, Role, trust};
+use crate::error::RegistryError;
+use crate::redirect::{Journey, Obstacle, Reply, travel};
+use crate::registries_conf::Registries;
+use crate::retry::{Cancel, Failure, with_retries};
+use crate::scheme::{Conversation, SchemeMemory};
+use crate::secret::presentable;
+use crate::settings::{Limits, Settings};
+use crate::transport::{Reach, Transport, Trust};
+use crate::url::Origin;
+
+/// Tries at a mirror: another server is waiting behind it.
+const MIRROR_ATTEMPTS: u32 = 2;
+/// Warnings kept for the caller.
+const MAX_WARNINGS: usize = 100;
+
+/// What all requests of a client share.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) limits: Limits,
+    pub(crate) registries: Registries,
+    pub(crate) cancel: Cancel,
+    transport: Transport,
+    authenticator: Authenticator,
+    schemes: SchemeMemory,
+    warnings: Mutex<Vec<String>>,
+}
+
+/// A request in the protocol.
+#[derive(Debug, Clone)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    /// Behind the repository: `manifests/latest`.
+    pub(crate) path: &'a str,
+    /// Media types wanted; empty for any.
+    pub(crate) accept: &'a str,
+    /// First byte wanted; 0 asks for the whole.
+    pub(crate) offset: u64,
+    /// What it is for, e.g. `docker.io/library/ubuntu:22.04`.
+    pub(crate) subject: &'a str,
+    /// The repository as users write it.
+    pub(crate) name: &'a str,
+}
+
+impl Access {
+    pub(crate) fn new(settings: Settings) -> Result<Self, RegistryError> {
+        Ok(Self {
+            limits: settings.limits.clone(),
+            registries: Registries::read(&settings)?,
+            cancel: Cancel::default(),
+            transport: Transport::new(&settings)?,
+            authenticator: Authenticator::new(settings),
+            schemes: SchemeMemory::default(),
+            warnings: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Returns what `read` makes of the answer of `endpoint`: a success, or 416 to a request with
+    /// an offset. A failed reading is tried again from the beginning.
+    ///
+    /// # Errors
+    /// Everything else, after retries where they make sense.
+    pub(crate) fn ask<T>(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        read: impl Fn(Reply) -> Result<T, Failure>,
+    ) -> Result<T, RegistryError> {
+        let attempts = match endpoint.role {
+            Role::Origin => self.limits.attempts,
+            Role::Mirror => self.limits.attempts.min(MIRROR_ATTEMPTS),
+        };
+        with_retries(
+            &self.limits,
+            attempts,
+            &self.cancel,
+            request.subject,
+            || {
+                let converse = |is_tls| self.converse(endpoint, request, is_tls);
+                read(self.schemes.ask(endpoint, request.subject, converse)?)
+            },
+        )
+    }
+
+    /// Returns the answer of a URL that a manifest names, asked without any credentials.
+    ///
+    /// # Errors
+    /// As for [`Access::ask`].
+    pub(crate) fn ask_foreign(
+        &self,
+        url: &Uri,
+        request: &Request<'_>,
+    ) -> Result<Reply, RegistryError> {
+        let host = Origin::of(url)
+            .map(|origin| origin.show())
+            .unwrap_or_default();
+        let asked = Asked {
+            subject: request.subject,
+            name: request.name,
+            host: &host,
+            repository: "-",
+            credentials: ANONYMOUS,
+            secrets: &[],
+        };
+        let attempts = self.limits.attempts;
+        with_retries(
+            &self.limits,
+            attempts,
+            &self.cancel,
+            request.subject,
+            || {
+                let sent = self.send(url, request, None, Reach::Foreign, Trust::Verified);
+                let reply = sent.map_err(|obstacle| obstacle.into_failure(request.subject))?;
+                self.settle(&asked, request, reply)
+            },
+        )
+    }
+
+    /// Returns what servers wanted to be known, and mirrors that failed; each once.
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *warnings)
+    }
+
+    pub(crate) fn warn(&self, warning: String) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < MAX_WARNINGS && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// Notes why a mirror was passed over.
+    pub(crate) fn warn_mirror(&self, endpoint: &Endpoint, error: &RegistryError) {
+        self.warn(format!(
+            "mirror {} was passed over: {error}",
+            endpoint.authority
+        ));
+    }
+
+    /// Stops every request of every thread.
+    pub(crate) fn shut_down(&self) {
+        self.cancel.set();
+        self.transport.shut_down();
+    }
+
+    /// One request with the answer to one challenge. The inner error is for no answer at all.
+    fn converse(&self, endpoint: &Endpoint, request: &Request<'_>, is_tls: bool) -> Conversation {
+        let uri = endpoint.uri(is_tls, request.path, request.subject)?;
+        let Some(origin) = Origin::of(&uri) else {
+            return Ok(Err(Obstacle::Refused(RegistryError::BadName {
+                subject: request.subject.to_owned(),
+                problem: format!("{} does not make a URL", endpoint.authority),
+            })));
+        };
+        let scope = format!("repository:{}:pull", endpoint.repository);
+        let send = |held: Option<&Arc<Held>>| {
+            let header = held.map(|held| &held.header);
+            self.send(&uri, request, header, Reach::Named, endpoint.trust)
+        };
+        let used = self.authenticator.current(&origin, &scope);
+        let reply = match send(used.as_ref()) {
+            Ok(reply) => reply,
+            Err(obstacle) => return Ok(Err(obstacle)),
+        };
+        let challenge = Challenge::best(reply.response.headers());
+        let is_challenge = reply.response.status() == StatusCode::UNAUTHORIZED && reply.is_home;
+        let (Some(challenge), true) = (challenge, is_challenge) else {
+            let asked = asked_of(endpoint, request, used.as_deref());
+            return self.settle(&asked, request, reply).map(Ok);
+        };
+        drop(reply);
+        let is_insecure =
+            |other: &Origin| self.trust_of(other, Some(&origin), endpoint.trust) == Trust::Anyone;
+        let door = Door {
+            transport: &self.transport,
+            limits: &self.limits,
+            cancel: &self.cancel,
+            origin: &origin,
+            host: &endpoint.host,
+            repository: &endpoint.repository,
+            scope: &scope,
+            subject: request.subject,
+            name: request.name,
+            is_insecure: &is_insecure,
+        };
+        let held = self
+            .authenticator
+            .answer(&door, &challenge, used.as_ref())?;
+        let reply = match send(Some(&held)) {
+            Ok(reply) => reply,
+            Err(obstacle) => return Ok(Err(obstacle)),
+        };
+        let asked = asked_of(endpoint, request, Some(&held));
+        if reply.response.status() != StatusCode::UNAUTHORIZED || !reply.is_home {
+            return self.settle(&asked, request, reply).map(Ok);
+        }
+        let answer = asked.heard(reply);
+        if held.is_basic {
+            self.authenticator.reject(&origin, &scope, &answer);
+            return Err(Failure::Final(RegistryError::Unauthorized { answer }));
+        }
+        // The token server accepted the user; the token does not open this repository.
+        Err(Failure::Final(RegistryError::Denied { answer }))
+    }
+
+    fn send(
+        &self,
+        uri: &Uri,
+        request: &Request<'_>,
+        authorization: Option<&HeaderValue>,
+        reach: Reach,
+        own_trust: Trust,
+    ) -> Result<Reply, Obstacle> {
+        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        let mut add = |name, text: &str| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.push((name, value));
+            }
+        };
+        if !request.accept.is_empty() {
+            add(ACCEPT, request.accept);
+        }
+        if request.offset > 0 {
+            add(RANGE, &format!("bytes={}-", request.offset));
+        }
+        let home = Origin::of(uri);
+        let journey = Journey {
+            method: request.method.clone(),
+            start: uri,
+            headers: &headers,
+            authorization,
+            body: None,
+            reach,
+            trust: &|origin| self.trust_of(origin, home.as_ref(), own_trust),
+            subject: request.subject,
+        };
+        let reply = travel(&self.transport, &journey)?;
+        self.note_warnings(reply.response.headers());
+        Ok(reply)
+    }
+
+    fn settle(
+        &self,
+        asked: &Asked<'_>,
+        request: &Request<'_>,
+        reply: Reply,
+    ) -> Result<Reply, Failure> {
+        let status = reply.response.status();
+        let is_end = status == StatusCode::RANGE_NOT_SATISFIABLE && request.offset > 0;
+        if status.is_success() || is_end {
+            return Ok(reply);
+        }
+        Err(judge(asked, reply, &self.limits))
+    }
+
+    /// Returns how `origin` is trusted when a server that is trusted as `own_trust` leads there.
+    fn trust_of(&self, origin: &Origin, home: Option<&Origin>, own_trust: Trust) -> Trust {
+        if home.is_some_and(|home| home.host == origin.host) {
+            return own_trust;
+        }
+        let authority = format!("{}:{}", origin.host, origin.port);
+        trust(&self.registries, &authority)
+    }
+
+    /// Keeps the texts of `Warning: 299 - "text"` headers.
+    fn note_warnings(&self, headers: &HeaderMap) {
+        for warning in headers.get_all(WARNING) {
+            let text = String::from_utf8_lossy(warning.as_bytes());
+            let quoted = text
+                .strip_prefix("299 - \"")
+                .and_then(|rest| rest.strip_suffix('"'));
+            if let Some(quoted) = quoted {
+                let plain = quoted.replace("\\\"", "\"").replace("\\\\", "\\");
+                self.warn(format!("registry: {}", presentable(&plain, &[])));
+            }
+        }
+    }
+}
+
+fn asked_of<'a>(
+    endpoint: &'a Endpoint,
+    request: &Request<'a>,
+    held: Option<&'a Held>,
+) -> Asked<'a> {
+    Asked {
+        subject: request.subject,
+        name: request.name,
+        host: &endpoint.host,
+        repository: &endpoint.repository,
+        credentials: held.map_or(ANONYMOUS, |held| held.source.as_str()),
+        secrets: held.map_or(&[], |held| held.secrets.as_slice()),
+    }
+}

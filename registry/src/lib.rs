@@ -1,0 +1,46 @@
+//! rbuild-registry: speaks the distribution protocol, blocking.
+//!
+//! The only crate that opens sockets. It finds manifests and reads blobs, with the credentials,
+//! mirrors, certificates and proxies that docker and the containers tools are configured with. It
+//! knows nothing of stores, and prints nothing.
+//!
+//! ```text
+//! client ── blob          what is wanted: manifests, configurations, blobs; verified
+//!    └─ access            one server: credentials, retries; scheme: https or http
+//!        ├─ auth ── token     challenges, tokens, one request for many threads
+//!        ├─ redirect          where a request may be led, and with what
+//!        └─ transport         one exchange: TLS, proxy, timeouts
+//! ```
+
+mod access;
+mod address;
+mod answer;
+mod auth;
+mod blob;
+mod certificates;
+mod challenge;
+mod client;
+mod credential_helper;
+mod credentials;
+mod endpoint;
+mod error;
+mod proxy;
+mod redirect;
+mod registries_conf;
+mod retry;
+mod scheme;
+mod secret;
+mod settings;
+mod tls;
+mod token;
+mod transport;
+mod url;
+mod verifier;
+
+pub use blob::BlobReader;
+pub use client::{Client, MAX_CONFIG_BYTES, Resolved};
+pub use credentials::Login;
+pub use error::{Answer, Cause, RegistryError};
+pub use rbuild_image::manifest::Descriptor;
+pub use secret::Secret;
+pub use settings::{CredentialFile, CredentialFormat, Limits, Proxies, RegistriesConf, Settings};

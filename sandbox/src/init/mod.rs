@@ -1,0 +1,238 @@
+//! Pid 1 of a step, from its first instruction to its last.
+//!
+//! It assembles the root, starts the program and then does nothing but wait. It keeps its capabilities, so the
+//! program can neither trace it nor look into its files; everything that could lead out of the root is closed before
+//! the program starts.
+
+mod kernel;
+mod limits;
+mod mounts;
+mod payload;
+mod reap;
+mod root;
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libc::sock_filter;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{DumpableBehavior, Signal};
+
+use crate::seccomp::{self, Ownership};
+use crate::spec::{Network, Spec};
+use crate::status::{Doing as _, Failure, Status};
+use crate::sys::{self, Fork, SignalSet, SingleThread};
+use crate::wire;
+
+/// The namespaces that every step has of its own.
+pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// Exit code of pid 1 when the program was not started. Never seen by users: the status pipe says why.
+const NOT_STARTED: i32 = 125;
+
+/// What is the same for every step, found out once by the helper process.
+#[derive(Debug)]
+pub(crate) struct Host {
+    real: Vec<sock_filter>,
+    fake: Vec<sock_filter>,
+    /// Whether Landlock can scope signals and abstract sockets.
+    scopes: bool,
+    /// Why [`payload::drop_bounding_set`] failed, if it did.
+    unbound: Option<Failure>,
+    /// Whether the limit of pids belongs to the pid namespace (and not to the machine).
+    own_pid_max: bool,
+}
+
+impl Host {
+    /// Looks at the machine, and gives this process what all steps inherit: default signal actions and a small
+    /// bounding set of capabilities. To be called by the helper process.
+    pub(crate) fn prepare() -> Self {
+        sys::default_signal_actions();
+        let release = rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            real: seccomp::program(Ownership::Real),
+            fake: seccomp::program(Ownership::Fake),
+            scopes: sys::landlock_abi() >= 6,
+            unbound: payload::drop_bounding_set().err(),
+            own_pid_max: at_least(&release, 6, 14),
+        }
+    }
+
+    fn filter(&self, spec: &Spec) -> &[sock_filter] {
+        if spec.fake_ownership {
+            &self.fake
+        } else {
+            &self.real
+        }
+    }
+}
+
+/// Whether a kernel release (`6.18.44-generic`) is at least `major.minor`.
+fn at_least(release: &str, major: u32, minor: u32) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    let (Some(Ok(first)), Some(Ok(second))) = (numbers.next(), numbers.next()) else {
+        return false;
+    };
+    (first, second) >= (major, minor)
+}
+
+/// What a step comes with: its specification and the pipes to the building process.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The specification, see [`crate::wire`].
+    pub content: OwnedFd,
+    /// Where output goes.
+    pub stdout: OwnedFd,
+    /// Where error output goes.
+    pub stderr: OwnedFd,
+    /// See [`crate::status`].
+    pub status: OwnedFd,
+}
+
+/// Lives pid 1's life. To be called in the process that [`sys::clone_process`] made, with [`NAMESPACES`].
+pub(crate) fn run(single: SingleThread, host: &Host, job: Job) -> ! {
+    // A panic must not unwind into what was copied from the helper.
+    let life = AssertUnwindSafe(|| live(single, host, job));
+    sys::exit_now(catch_unwind(life).unwrap_or(NOT_STARTED))
+}
+
+fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
+    let Job {
+        content,
+        stdout,
+        stderr,
+        status,
+    } = job;
+    if tie_to_parent(status.as_fd()).is_err() {
+        return NOT_STARTED;
+    }
+    // Blocked from the beginning, so that no wish to terminate and no end of a process is missed.
+    let watched = SignalSet::of(&reap::WATCHED);
+    let blocked = watched.block().doing(|| String::from("block signals"));
+    let started = blocked
+        .and_then(|()| prepare(host, content))
+        .and_then(|(spec, root)| {
+            match sys::fork(single).doing(|| String::from("fork the step's program"))? {
+                Fork::Parent(pid) => Ok(pid),
+                Fork::Child => {
+                    let error = payload::become_program(&payload::Program {
+                        spec: &spec,
+                        filter: host.filter(&spec),
+                        unbound: host.unbound.as_ref(),
+                        scopes: host.scopes,
+                        dev: root.dev.as_fd(),
+                        stdout: stdout.as_fd(),
+                        stderr: stderr.as_fd(),
+                    });
+                    error.send(status.as_fd());
+                    sys::exit_now(NOT_STARTED)
+                }
+            }
+        });
+    match started {
+        Ok(pid) => {
+            // From here on only the program's processes hold the output pipes open.
+            drop((stdout, stderr));
+            reap::until_end_of(pid, &watched, status.as_fd())
+        }
+        Err(failure) => {
+            Status::Setup(failure).send(status.as_fd());
+            NOT_STARTED
+        }
+    }
+}
+
+/// Everything up to the program's own process.
+fn prepare(host: &Host, content: OwnedFd) -> Result<(Spec, root::NewRoot), Failure> {
+    let spec = read_spec(content)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let root = root::assemble(&spec)?;
+    if host.own_pid_max && spec.max_tasks > 0 {
+        limits::limit_tasks(root.proc.as_fd(), spec.max_tasks)?;
+    }
+    kernel::hide(&root)?;
+    root::enter(&root)?;
+    rustix::system::sethostname(spec.hostname.as_bytes())
+        .doing(|| format!("set the host name {}", spec.hostname))?;
+    if spec.network == Network::None {
+        loopback_up().doing(|| String::from("set the loopback interface up"))?;
+    }
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing(|| String::from("hide the memory of pid 1"))?;
+    Ok((spec, root))
+}
+
+/// Has the kernel end this process with the building process, and makes sure that that one still lives.
+fn tie_to_parent(status: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::thread::set_name(c"rbuild-init")?;
+    // The parent is outside of the pid namespace, so getppid cannot tell; its end of the pipe can.
+    let mut poll = [PollFd::from_borrowed_fd(status, PollFlags::empty())];
+    rustix::event::poll(
+        &mut poll,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )?;
+    let gone = poll.iter().any(|fd| fd.revents().contains(PollFlags::ERR));
+    if gone {
+        Err(io::ErrorKind::BrokenPipe.into())
+    } else {
+        Ok(())
+    }
+}
+
+fn read_spec(content: OwnedFd) -> Result<Spec, Failure> {
+    let reading = || String::from("read the step's specification");
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::from(content);
+    io::Seek::rewind(&mut file).doing(reading)?;
+    io::Read::read_to_end(&mut file, &mut bytes).doing(reading)?;
+    wire::decode(&bytes).ok_or_else(|| Failure {
+        step: reading(),
+        errno: libc::EBADMSG,
+    })
+}
+
+fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    sys::interface_up(socket.as_fd(), c"lo")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, expected) in [
+            ("6.14.0", true),
+            ("6.18.44-fc-v657", true),
+            ("7.0", true),
+            ("6.13.9-generic", false),
+            ("6.2", false),
+            ("5.15.0", false),
+            ("", false),
+            ("weird", false),
+        ] {
+            assert_eq!(at_least(release, 6, 14), expected, "{release}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The root file system: assembling it, and moving into it for good.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
+
+use super::{kernel, mounts};
+use crate::files::{
+    Reach, attach, clone_of, is_root_of, new_mount, open_beneath, open_directory, open_inside,
+    staging_point,
+};
+use crate::overlay::{Layers, bind_at};
+use crate::spec::{Root, Spec, Upper};
+use crate::status::{Doing as _, Failure};
+
+/// The new root and the mounts in it that are still needed.
+#[derive(Debug)]
+pub(super) struct NewRoot {
+    /// The root itself.
+    pub root: OwnedFd,
+    /// Its `/proc`.
+    pub proc: OwnedFd,
+    /// Its `/sys`.
+    pub sys: OwnedFd,
+    /// Its `/dev`.
+    pub dev: OwnedFd,
+    /// The host's `/dev/null`.
+    pub null: OwnedFd,
+    /// Where the parts were put together.
+    pub staging: Staging,
+}
+
+/// A file system in memory that only this pid 1 sees: the root is attached in it, files that are mounted into the
+/// root are kept in it. It goes with the old root; the mounts stay.
+#[derive(Debug)]
+pub(super) struct Staging {
+    /// Its root.
+    pub fd: OwnedFd,
+}
+
+/// Puts the root together: the file system, the kernel's file systems, the step's own mounts.
+///
+/// What is needed from the host is opened first, because the staging area covers some of it.
+pub(super) fn assemble(spec: &Spec) -> Result<NewRoot, Failure> {
+    let nodes = kernel::open_nodes()?;
+    let sources = mounts::open_sources(spec)?;
+    let system = open_root(&spec.root)?;
+    let staging = Staging::new()?;
+    let root = system.mount(&staging)?;
+    let proc = kernel::mount_proc(root.as_fd())?;
+    let sys = kernel::mount_sys(root.as_fd())?;
+    let dev = kernel::mount_dev(root.as_fd(), spec, &nodes)?;
+    mounts::attach_all(&staging, root.as_fd(), sources, spec.fake_ownership)?;
+    let null = nodes.null;
+    Ok(NewRoot {
+        root,
+        proc,
+        sys,
+        dev,
+        null,
+        staging,
+    })
+}
+
+/// Makes the assembled root the root of this process, and forgets the old one.
+pub(super) fn enter(new: &NewRoot) -> Result<(), Failure> {
+    let entering = |what: &str| {
+        let step = format!("enter the new root ({what})");
+        move || step
+    };
+    rustix::process::fchdir(&new.root).doing(entering("fchdir"))?;
+    // With "." for both the old root ends up on top of the new one, from where it is taken off.
+    rustix::process::pivot_root(".", ".").doing(entering("pivot_root"))?;
+    unmount(".", UnmountFlags::DETACH).doing(entering("detach the old one"))?;
+    rustix::process::chdir("/").doing(entering("chdir"))
+}
+
+/// The root's directories, opened.
+enum System {
+    Overlay(Layers),
+    Directory(OwnedFd),
+}
+
+fn open_root(root: &Root) -> Result<System, Failure> {
+    Ok(match root {
+        Root::Overlay {
+            lowers,
+            upper,
+            work,
+            userxattr,
+        } => {
+            let upper = Upper {
+                upper: upper.clone(),
+                work: work.clone(),
+            };
+            System::Overlay(Layers::open(lowers, Some(&upper), *userxattr)?)
+        }
+        Root::Directory(path) => System::Directory(open_directory(path)?),
+    })
+}
+
+impl System {
+    fn mount(&self, staging: &Staging) -> Result<OwnedFd, Failure> {
+        staging.directory("root")?;
+        let root = match self {
+            Self::Overlay(layers) => layers.mount_at(staging.fd.as_fd(), "root")?,
+            Self::Directory(fd) => {
+                let nodev = MountAttrFlags::MOUNT_ATTR_NODEV;
+                bind_at(fd.as_fd(), nodev, staging.fd.as_fd(), "root")?
+            }
+        };
+        let state = rustix::fs::fstatvfs(&root).doing(|| String::from("look at the root"))?;
+        if state.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            let step = String::from("use the root: its file system is read-only");
+            return Err(Failure {
+                step,
+                errno: libc::EROFS,
+            });
+        }
+        Ok(root)
+    }
+}
+
+impl Staging {
+    fn new() -> Result<Self, Failure> {
+        let making = || String::from("mount a staging area in memory");
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let fd = new_mount("tmpfs", &[("mode", "0700")], attributes).doing(making)?;
+        let (_, point) = staging_point()?;
+        attach(fd.as_fd(), point.as_fd()).doing(making)?;
+        let staging = Self { fd };
+        staging.directory("empty")?;
+        Ok(staging)
+    }
+
+    /// Makes a directory.
+    pub(super) fn directory(&self, name: &str) -> Result<(), Failure> {
+        rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755))
+            .doing(|| format!("make {name} in the staging area"))
+    }
+
+    /// Returns a mount of something in here.
+    pub(super) fn mount_of(
+        &self,
+        name: &str,
+        attributes: MountAttrFlags,
+    ) -> Result<OwnedFd, Failure> {
+        let fd =
+            open_beneath(&self.fd, name).doing(|| format!("open {name} in the staging area"))?;
+        clone_of(fd.as_fd(), attributes, Reach::ThisOnly)
+    }
+}
+
+/// Opens a mount target inside the root, which must be there and must not be the root itself.
+pub(super) fn open_target(
+    root: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+) -> Result<OwnedFd, Failure> {
+    let target = open_inside(root, &PathBuf::from(path), flags)
+        .doing(|| format!("find the mount point {path} in the root"))?;
+    refuse_root(root, target.as_fd(), path)?;
+    Ok(target)
+}
+
+/// A mount over the root itself would be out of reach for the program, and yet be there.
+pub(super) fn refuse_root(
+    root: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    path: &str,
+) -> Result<(), Failure> {
+    let looking = || format!("look at the mount point {path}");
+    if is_root_of(root, target).doing(looking)? {
+        let step = format!("mount on {path}: it is the root itself");
+        return Err(Failure {
+            step,
+            errno: libc::EINVAL,
+        });
+    }
+    Ok(())
+}

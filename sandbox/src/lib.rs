@@ -1,0 +1,42 @@
+//! Runs one process isolated in a given root file system.
+//!
+//! Three steps, in this order:
+//!
+//! 1. [`enter`], first thing in `main`, while the process has one thread: it becomes root of a private mount
+//!    namespace, where needed in a user namespace of its own.
+//! 2. [`Zygote::start`], still with one thread: a small helper process from which every step is cloned, so that
+//!    the big process never forks. From here on threads are welcome.
+//! 3. [`Zygote::spawn`] with a [`Spec`], from any thread, as often as wanted; [`Running::wait`] for the result.
+//!
+//! A step runs as pid 1's child in its own mount, pid, IPC, UTS and cgroup namespaces (and an empty network
+//! namespace on request), with Docker's capabilities and a seccomp allow-list. When it ends, or this process dies in
+//! any way, all of its processes and mounts are gone.
+//!
+//! The crate knows nothing of Dockerfiles, layers, images or caches. It needs Linux 5.12 or later.
+
+mod check;
+mod enter;
+mod error;
+mod explain;
+mod files;
+mod idmap;
+mod init;
+mod overlay;
+mod probe;
+mod running;
+mod seccomp;
+mod spec;
+mod status;
+mod sys;
+mod wire;
+mod zygote;
+
+pub use enter::{Entered, Isolation, Mode, enter};
+pub use error::SandboxError;
+pub use probe::{Overlay, probe_overlay};
+pub use running::{Exit, Killer, Running};
+pub use spec::{
+    BindSource, Mount, MountKind, Network, Resource, Rlimit, Root, Spec, TargetKind, Upper,
+    mount_points,
+};
+pub use zygote::Zygote;

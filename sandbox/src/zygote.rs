@@ -1,0 +1,298 @@
+//! The helper process that every step is cloned from, and the socket to it.
+//!
+//! It is forked while the building process is small and has one thread, so cloning from it takes a fraction of a
+//! millisecond however big the building process becomes, and is sound although that one has threads. The clone's
+//! parent is the building process itself (`CLONE_PARENT`), which therefore waits for it without the helper.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use crate::check;
+use crate::error::SandboxError;
+use crate::init::{self, Host, Job};
+use crate::running::Running;
+use crate::spec::{Network, Spec};
+use crate::status::ignore;
+use crate::sys::{self, Cloned, Fork, SingleThread};
+use crate::wire;
+
+/// Exit code of a process of ours that found a mistake of the program's.
+const BROKEN: i32 = 70;
+
+/// The helper process. It ends when this is dropped, or this process dies.
+///
+/// Steps can be spawned from any thread. They end with this process, but not with the helper.
+#[derive(Debug)]
+pub struct Zygote {
+    /// A request and its answer belong together, so the lock is held for both; about 0.3 ms.
+    socket: Mutex<OwnedFd>,
+    pid: Option<Pid>,
+}
+
+impl Zygote {
+    /// Forks the helper process. To be called once, after [`crate::enter`], from the main thread: the kernel ends
+    /// the helper, and every step, when the thread that called this ends.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Threads`] if other threads run, [`SandboxError::Start`] if the kernel has no process left.
+    pub fn start() -> Result<Self, SandboxError> {
+        let start = |step: &str| {
+            let step = String::from(step);
+            move |source| SandboxError::Start { step, source }
+        };
+        let single = SingleThread::check()
+            .map_err(start("count the threads"))?
+            .map_err(|count| SandboxError::Threads { count })?;
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(io::Error::from)
+        .map_err(start("make a socket pair"))?;
+        let parent = rustix::process::getpid();
+        match sys::fork(single).map_err(start("fork the helper process"))? {
+            Fork::Parent(pid) => Ok(Self {
+                socket: Mutex::new(ours),
+                pid: Pid::from_raw(pid),
+            }),
+            Fork::Child => {
+                // A panic must not run the destructors of what was copied from the parent.
+                let serving = AssertUnwindSafe(|| serve(single, theirs, parent));
+                drop(catch_unwind(serving)); // there is nobody to report to
+                sys::exit_now(BROKEN)
+            }
+        }
+    }
+
+    /// Starts a step. Its output goes to `stdout` and `stderr`, which should be pipes; its input is empty.
+    ///
+    /// Returns as soon as the process exists: what fails while the sandbox is set up, or when the program is
+    /// executed, is told by [`Running::wait`].
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Spec`] if the specification cannot be passed to the kernel, [`SandboxError::Start`] if there
+    /// is no process, namespace or descriptor left, [`SandboxError::Zygote`] if the helper is gone.
+    pub fn spawn(
+        &self,
+        spec: &Spec,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> Result<Running, SandboxError> {
+        check::check(spec)?;
+        let start = |step: &'static str| {
+            move |errno: Errno| SandboxError::Start {
+                step: String::from(step),
+                source: errno.into(),
+            }
+        };
+        let content = rustix::fs::memfd_create("rbuild-step", MemfdFlags::CLOEXEC)
+            .map_err(start("make a memory file for the step"))?;
+        write_all(content.as_fd(), &wire::encode(spec))
+            .map_err(start("write the step's memory file"))?;
+        let (status, status_writer) =
+            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(start("make a status pipe"))?;
+        let fds = [
+            content.as_fd(),
+            stdout.as_fd(),
+            stderr.as_fd(),
+            status_writer.as_fd(),
+        ];
+        let own_network = spec.network == Network::None;
+
+        let answer = {
+            let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+            send(socket.as_fd(), &[u8::from(own_network)], &fds)
+                .and_then(|()| receive::<8>(socket.as_fd()))
+                .map_err(|errno| SandboxError::Zygote {
+                    source: errno.into(),
+                })?
+        };
+        // The step has its own now. A copy here would keep the reader from seeing the end.
+        drop((stdout, stderr));
+        let (pid, pidfd) = parse_answer(answer)?;
+        let program = spec
+            .argv
+            .first()
+            .map(|arg| arg.to_string_lossy().into_owned());
+        Ok(Running::new(
+            pidfd,
+            pid,
+            status,
+            program.unwrap_or_default(),
+        ))
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid {
+            // Not yet reaped, so the number is still its own. It may have died before.
+            ignore(rustix::process::kill_process(pid, Signal::KILL));
+            ignore(rustix::process::waitpid(Some(pid), WaitOptions::empty()));
+        }
+    }
+}
+
+/// Process id and pidfd of the new process, or the helper's reason why there is none.
+fn parse_answer((bytes, fds): Message<8>) -> Result<(i32, OwnedFd), SandboxError> {
+    let failed = |errno: i32| SandboxError::Start {
+        step: String::from("start a process in namespaces of its own"),
+        source: io::Error::from_raw_os_error(errno),
+    };
+    let numbers = bytes.split_first_chunk::<4>().and_then(|(errno, rest)| {
+        let (pid, _) = rest.split_first_chunk::<4>()?;
+        Some((i32::from_le_bytes(*errno), i32::from_le_bytes(*pid)))
+    });
+    match (numbers, fds.into_iter().next()) {
+        (Some((0, pid)), Some(pidfd)) => Ok((pid, pidfd)),
+        (Some((0, pid)), None) => {
+            // The kernel drops descriptors that exceed our limit. What cannot be watched must not run.
+            if let Some(pid) = Pid::from_raw(pid) {
+                ignore(rustix::process::kill_process(pid, Signal::KILL));
+                ignore(rustix::process::waitpid(Some(pid), WaitOptions::empty()));
+            }
+            Err(failed(libc::EMFILE))
+        }
+        (Some((errno, _)), _) => Err(failed(errno)),
+        (None, _) => Err(SandboxError::Zygote {
+            source: io::ErrorKind::UnexpectedEof.into(),
+        }),
+    }
+}
+
+/// The helper's whole life. Returns when it should end.
+fn serve(single: SingleThread, socket: OwnedFd, parent: Pid) {
+    if prepare(socket.as_fd(), parent).is_err() {
+        return;
+    }
+    let host = Host::prepare();
+    while let Ok((request, fds)) = receive::<1>(socket.as_fd()) {
+        // Nothing at all is the end of the building process.
+        let Some(own_network) = request.first() else {
+            return;
+        };
+        let Ok([content, stdout, stderr, status]) = <[OwnedFd; 4]>::try_from(fds) else {
+            return;
+        };
+        let flags = init::NAMESPACES
+            | libc::CLONE_PARENT
+            | if *own_network == 1 {
+                libc::CLONE_NEWNET
+            } else {
+                0
+            };
+        let (errno, pid, pidfd) = match sys::clone_process(single, flags, 0) {
+            Ok(Cloned::Child) => {
+                drop(socket);
+                init::run(
+                    single,
+                    &host,
+                    Job {
+                        content,
+                        stdout,
+                        stderr,
+                        status,
+                    },
+                );
+            }
+            Ok(Cloned::Parent(pid, pidfd)) => (0, pid, Some(pidfd)),
+            Err(error) => (error.raw_os_error().unwrap_or(libc::EIO), 0, None),
+        };
+        let mut answer = errno.to_le_bytes().to_vec();
+        answer.extend_from_slice(&pid.to_le_bytes());
+        let fds: Vec<BorrowedFd<'_>> = pidfd.iter().map(|fd| fd.as_fd()).collect();
+        if send(socket.as_fd(), &answer, &fds).is_err() {
+            return;
+        }
+    }
+}
+
+/// Ties the helper's life to its parent's and frees it from all else that it inherited.
+fn prepare(socket: BorrowedFd<'_>, parent: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    // Ctrl-C is for the building process: it decides what becomes of the steps.
+    rustix::process::setsid()?;
+    rustix::thread::set_name(c"rbuild-zygote")?;
+    // Steps see their pid 1, a copy of this process, and the arguments may hold what is not for them.
+    sys::overwrite_arguments(b"rbuild")?;
+    let null = fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    drop(null);
+    sys::close_all_but(socket)
+}
+
+/// Bytes and descriptors that came as one datagram.
+type Message<const N: usize> = (Vec<u8>, Vec<OwnedFd>);
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::INVAL);
+    }
+    loop {
+        let flags = SendFlags::NOSIGNAL;
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn receive<const N: usize>(socket: BorrowedFd<'_>) -> rustix::io::Result<Message<N>> {
+    let mut buffer = [0_u8; N];
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let length = match rustix::net::recvmsg(socket, &mut parts, &mut control, flags) {
+            Ok(message) => message.bytes,
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno),
+        };
+        let mut fds = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        return Ok((buffer.get(..length).unwrap_or_default().to_vec(), fds));
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Runs every test there is and prints a summary: test.sh [STAGE ...]
+#
+# Installs what the tests need, makes users and base images for them, then runs the stages below in
+# turn; a failed stage does not keep the next ones from running. Asks nothing, may run again at any
+# time, ends after an hour at the latest. With arguments only those stages run.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/thresholds.sh
+. "$REPO/scripts/thresholds.sh"
+
+need_rust
+mkdir -p "$WORK/logs"
+export RBUILD_TEST_BASES=$WORK/bases CARGO_TERM_COLOR=never
+rbuild=$(target_dir)/release/rbuild
+started=$SECONDS
+readonly LIMIT=3600
+summary=()
+failed=0
+
+# A password for sudo is asked for once, at the start, and not forgotten on the way.
+if [ "$(id -u)" != 0 ]; then
+  as_root true
+  (while kill -0 $$ 2>/dev/null && sudo -n true; do sleep 60; done) 2>/dev/null &
+  trap 'kill %1 2>/dev/null || true' EXIT
+fi
+
+# stage NAME SECONDS COMMAND...: runs a function or command below a time limit, remembers the outcome.
+stage() {
+  local name=$1 limit=$2 start=$SECONDS log=$WORK/logs/$1.log verdict=ok left
+  shift 2
+  if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $name "* ]]; then return; fi
+  left=$((LIMIT - (SECONDS - started)))
+  [ "$limit" -lt "$left" ] || limit=$left
+  note "$name"
+  if [ "$limit" -le 0 ]; then
+    verdict="FAILED (no time left)"
+  else
+    # The time limit ends the whole process group, and with it everything that was started.
+    export -f "${1?}"
+    if ! timeout --kill-after=20 "$limit" bash -c 'set -euo pipefail; "$@"' stage "$@" \
+      > "$log" 2>&1 < /dev/null; then
+      verdict=FAILED
+    fi
+    if [ "$verdict" = ok ]; then
+      grep -E '^(SKIPPED|warning: no |corpus:|[0-9]+ cases|[0-9]+/[0-9]+|Done )' "$log" || true
+    else
+      tail -n 60 "$log"
+    fi
+  fi
+  [ "$verdict" = ok ] || failed=1
+  summary+=("$(printf '%-12s %6s s  %s%s' "$name" $((SECONDS - start)) "$verdict" "$(counts "$log")")")
+}
+
+# What a log says about numbers of tests.
+counts() {
+  [ -e "$1" ] || return 0
+  awk '
+    /^test result:/ { passed += $4; failed += $6; ignored += $8; seen = 1 }
+    /^SKIPPED / { skipped++ }
+    /^corpus: / { text = text "  " $0 }
+    END {
+      if (seen) printf "  %d passed, %d failed, %d skipped", passed, failed, ignored + skipped
+      printf "%s", text
+    }' "$1"
+}
+
+only=("$@")
+
+packages() {
+  # shellcheck source=scripts/lib.sh
+  . scripts/lib.sh
+  need_packages ca-certificates gcc g++ libc6-dev make busybox-static tar curl jq python3 util-linux \
+    uidmap docker-registry skopeo buildah umoci runc netavark apache2-utils mmdebstrap \
+    debian-archive-keyring strace git openssl zstd e2fsprogs
+  # Its daemon is started by the tests themselves, on a socket of theirs.
+  want_packages docker.io
+  scripts/test-users.sh
+  if [ ! -s "$RBUILD_TEST_BASES/busybox.tar" ]; then scripts/make-base.sh "$RBUILD_TEST_BASES/busybox.tar"; fi
+  if [ ! -s "$RBUILD_TEST_BASES/debian.tar" ]; then
+    scripts/make-debian-base.sh "$RBUILD_TEST_BASES/debian.tar"
+  fi
+}
+
+format() { cargo fmt --all --check; }
+
+lints() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+
+# Everything that needs no other program. The unoptimised build checks arithmetic and assertions.
+unit() {
+  local status=0
+  cargo test --workspace --exclude rbuild --locked --no-fail-fast || status=1
+  cargo test --package rbuild --bins --test golden --test architecture --locked --no-fail-fast ||
+    status=1
+  return $status
+}
+
+release() { cargo build --release --locked; }
+
+# The program as users run it, driven from outside; root becomes ordinary users where a test says so.
+end_to_end() {
+  # shellcheck source=scripts/lib.sh
+  . scripts/lib.sh
+  local program
+  program=$(cargo test --release --locked --test e2e --no-run --message-format=json |
+    jq -r 'select(.executable and .target.name == "e2e") | .executable')
+  allow_user_namespaces "$(target_dir)/release/rbuild"
+  as_root env PATH="$PATH" RBUILD_TEST_BASES="$RBUILD_TEST_BASES" "$program" --test-threads=4
+}
+
+corpus() { scripts/corpus.sh "$1"; }
+torture() { scripts/torture.sh "$1"; }
+fuzz() { scripts/fuzz.sh "$1"; }
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet; }
+
+# In one block: bash reads it whole before it starts, so that the file may change meanwhile.
+{
+  stage packages 900 packages
+  stage format 60 format
+  stage lints 900 lints
+  stage unit 1500 unit
+  stage release 900 release
+  stage end_to_end 1500 end_to_end
+  stage corpus 1200 corpus "$rbuild"
+  stage torture 1000 torture "$rbuild"
+  stage fuzz $((900 + 6 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
+  stage documentation 600 documentation
+
+  note "summary ($((SECONDS - started)) s)"
+  printf '%s\n' "${summary[@]}"
+  [ $failed = 0 ] && echo "all green" || echo "there are failures: logs are in $WORK/logs"
+  exit $failed
+}

@@ -1,0 +1,357 @@
+//! The command line as typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds OCI images from Dockerfiles, without a daemon and without root.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbuild",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+pub(crate) struct Arguments {
+    /// Where images, layers and the build cache are kept
+    #[arg(long, global = true, value_name = "DIR", env = "RBUILD_ROOT")]
+    pub(crate) root: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArguments>),
+    /// Print the graph of steps a Dockerfile compiles to
+    Plan(Box<PlanArguments>),
+    /// List images
+    Images(ImagesArguments),
+    /// Show details of images as JSON
+    Inspect(InspectArguments),
+    /// Show how an image came to be
+    History(HistoryArguments),
+    /// Give an image another name
+    Tag(TagArguments),
+    /// Remove images
+    Rmi(RmiArguments),
+    /// Write images to an archive
+    Save(SaveArguments),
+    /// Read images from an archive
+    Load(LoadArguments),
+    /// Make an image from the tar of a root file system
+    Import(ImportArguments),
+    /// Manage images
+    #[command(subcommand)]
+    Image(ImageCommand),
+}
+
+/// The image commands under the names Docker groups them by.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArguments>),
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImagesArguments),
+    /// Show details of images as JSON
+    Inspect(InspectArguments),
+    /// Show how an image came to be
+    History(HistoryArguments),
+    /// Give an image another name
+    Tag(TagArguments),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(RmiArguments),
+    /// Write images to an archive
+    Save(SaveArguments),
+    /// Read images from an archive
+    Load(LoadArguments),
+    /// Make an image from the tar of a root file system
+    Import(ImportArguments),
+}
+
+/// What decides the plan; shared by `build` and `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanOptions {
+    /// Path of the Dockerfile, `-` for standard input (default: PATH/Dockerfile)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Set a build argument; without a value, the environment's is taken
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+    /// Platforms to build for
+    #[arg(
+        long,
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        env = "DOCKER_DEFAULT_PLATFORM"
+    )]
+    pub(crate) platform: Vec<String>,
+    /// Set a label of the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Run every step, whatever earlier builds produced
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Run every step of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Ask the registry for base images even if they are here
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Add a named build context: a directory, docker-image://IMAGE or oci-layout://DIR
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) build_context: Vec<String>,
+    /// Network of RUN steps
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub(crate) network: NetworkMode,
+    /// Add a line to /etc/hosts of RUN steps
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) add_host: Vec<String>,
+    /// Build context: a directory, or `-` to read a Dockerfile from standard input
+    #[arg(value_name = "PATH|-")]
+    pub(crate) context: OsString,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkMode {
+    /// What the invoker has
+    Default,
+    /// Only an own loopback
+    None,
+    /// The host's
+    Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArguments {
+    #[command(flatten)]
+    pub(crate) plan: PlanOptions,
+    /// Name of the image
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub(crate) tag: Vec<String>,
+    /// Where the result goes: DIR, or type=local|tar|oci|docker,dest=PATH
+    #[arg(short, long, value_name = "DEST")]
+    pub(crate) output: Vec<String>,
+    /// How many steps may run at once
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
+    pub(crate) jobs: Option<usize>,
+    /// How progress is shown
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "auto",
+        env = "BUILDKIT_PROGRESS"
+    )]
+    pub(crate) progress: ProgressMode,
+    /// Show nothing but the image ID
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write the image ID to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write digests and names to a JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// `tty` on a terminal, else `plain`
+    Auto,
+    /// A live view
+    Tty,
+    /// One line an event
+    Plain,
+    /// Nothing
+    #[value(alias = "none")]
+    Quiet,
+    /// One JSON object a line
+    Rawjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    #[command(flatten)]
+    pub(crate) plan: PlanOptions,
+    /// How the graph is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: PlanFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// One line a step
+    Text,
+    /// Everything
+    Json,
+    /// Graphviz
+    Dot,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArguments {
+    /// Show only IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Show all images (there are no hidden ones)
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show digests
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Do not shorten IDs
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only images of this repository, or this one
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) repository: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// Names or IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    /// Do not shorten the instructions
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Show only IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Name or ID
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArguments {
+    /// Name or ID
+    #[arg(value_name = "SOURCE_IMAGE[:TAG]")]
+    pub(crate) source: String,
+    /// The new name
+    #[arg(value_name = "TARGET_IMAGE[:TAG]")]
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmiArguments {
+    /// Remove an ID with several names, and do not fail for missing images
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Names or IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveArguments {
+    /// Write to a file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Names or IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// Read from a file instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Do not print progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// Set a commit message
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<String>,
+    /// Tar file, or `-` for standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: OsString,
+    /// Name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) name: Option<String>,
+}
+
+fn parse_jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one step must run".to_owned()),
+        Ok(jobs) => Ok(jobs),
+        Err(_) => Err("not a number of steps".to_owned()),
+    }
+}
+
+/// Reads the command line; `rbuild [OPTIONS] PATH` means `rbuild build [OPTIONS] PATH`.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Arguments {
+    Arguments::parse_from(with_default_command(words.collect()))
+}
+
+/// Puts `build` before the first word that is neither a global option nor a command.
+fn with_default_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    use clap::CommandFactory as _;
+    let mut place = 1;
+    while let Some(word) = words.get(place).and_then(|word| word.to_str()) {
+        match word {
+            "--root" => place += 2,
+            _ if word.starts_with("--root=") => place += 1,
+            _ => break,
+        }
+    }
+    let is_command = |word: &str| {
+        matches!(word, "help" | "-h" | "--help" | "-V" | "--version")
+            || Arguments::command().get_subcommands().any(|command| {
+                command.get_name() == word || command.get_all_aliases().any(|alias| alias == word)
+            })
+    };
+    match words.get(place) {
+        Some(word) if !word.to_str().is_some_and(is_command) => words.insert(place, "build".into()),
+        _ => {}
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(typed: &str, expected: &str) {
+        let words = typed.split(' ').map(OsString::from).collect();
+        let expected: Vec<_> = expected.split(' ').map(OsString::from).collect();
+        assert_eq!(with_default_command(words), expected);
+    }
+
+    #[test]
+    fn build_is_the_default_command() {
+        check("rbuild .", "rbuild build .");
+        check("rbuild -t a:1 -f F .", "rbuild build -t a:1 -f F .");
+        check("rbuild build .", "rbuild build .");
+        check("rbuild --root /r -t a .", "rbuild --root /r build -t a .");
+        check("rbuild --root=/r images", "rbuild --root=/r images");
+        check("rbuild --help", "rbuild --help");
+        check("rbuild b .", "rbuild b .");
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,263 @@
+//! `rbuild build`
+
+use std::path::Path;
+use std::time::Instant;
+
+use rbuild_executor::{Build, BuiltImage, Cancel, Options, Sandbox, execute};
+use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
+use rbuild_image::reference::Reference;
+use rbuild_planner::Plan;
+use rbuild_sandbox::{Isolation, Mode, Zygote, enter};
+
+use super::tag::parse_tag;
+use crate::arguments::{BuildArguments, ProgressMode};
+use crate::destination::{self, Destination};
+use crate::export::{Export, Exported};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::report::{Failure, Source, render_all};
+use crate::workplace::Workplace;
+use crate::{context, environment, output, planning};
+
+/// Steps that may run at once unless the user says otherwise. Steps mostly wait, for the network or
+/// for each other's output; BuildKit has no limit at all.
+const MIN_JOBS: usize = 16;
+
+/// Builds an image.
+pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> {
+    let names = options
+        .tag
+        .iter()
+        .map(|tag| parse_tag(tag))
+        .collect::<Result<Vec<_>, _>>()?;
+    let destinations = destination::parse_all(&options.output)?;
+    let input = context::open(&options.plan)?;
+    // The sandbox is entered while this process has one thread.
+    let ground = Ground::enter();
+    let mode = if options.quiet {
+        ProgressMode::Quiet
+    } else {
+        options.progress
+    };
+    let mut progress = Progress::new(mode);
+
+    let start = Instant::now();
+    let parsed = planning::parse(&input.dockerfile)?;
+    progress.internal(
+        format!(
+            "[internal] load build definition from {}",
+            input.dockerfile.name
+        ),
+        start.elapsed(),
+    );
+    let request = planning::request(&options.plan, input.named)?;
+    planning::check_epoch(&request)?;
+    let workplace = Workplace::open_as(root, ground.mode())?;
+    let plan = planning::plan(
+        &workplace,
+        &input.dockerfile,
+        &parsed.dockerfile,
+        &request,
+        options.plan.pull,
+        &mut progress,
+    )?;
+
+    let epoch = plan.epoch;
+    let cancel = Cancel::new()?;
+    let interrupt = Interrupt::listen(&cancel)?;
+    let settings = Options {
+        jobs: options.jobs.unwrap_or_else(default_jobs).max(1),
+        epoch,
+        now: environment::now,
+        locks: workplace.locks()?,
+        resolv_conf: resolv_conf(),
+    };
+    let build = Build {
+        plan: &plan,
+        store: &workplace.store,
+        layers: &workplace.layers,
+        database: &workplace.database()?,
+        sandbox: ground.0.as_ref().map_err(Clone::clone),
+        contexts: &input.directories,
+        options: &settings,
+        cancel: &cancel,
+    };
+    let result = interrupt.during(|| progress.show(&plan, |on_event| execute(&build, on_event)));
+    let images = match result {
+        Ok(images) => images,
+        Err(error) => return Err(Failure::Build(input.dockerfile, plan, error)),
+    };
+    let finish = Finish {
+        workplace: &workplace,
+        options,
+        names: &names,
+        epoch,
+        start,
+    };
+    finish.run(&images, &destinations)?;
+    show_warnings(options, &input.dockerfile, &parsed.warnings, &plan);
+    Ok(())
+}
+
+fn default_jobs() -> usize {
+    let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (4 * n_cores).max(MIN_JOBS)
+}
+
+/// `/etc/resolv.conf` of this machine. A stub resolver on the loopback works as well: steps share
+/// the network.
+fn resolv_conf() -> Vec<u8> {
+    fs_err::read("/etc/resolv.conf").unwrap_or_default()
+}
+
+fn show_warnings(
+    options: &BuildArguments,
+    source: &Source,
+    parsed: &[rbuild_parser::diagnostic::Diagnostic],
+    plan: &Plan,
+) {
+    if !options.quiet && options.progress != ProgressMode::Rawjson {
+        output::note(&render_all(source, parsed));
+        output::note(&render_all(source, &plan.warnings));
+    }
+}
+
+/// The ground that steps stand on: namespaces and the helper process, or why there are none.
+struct Ground(Result<Sandbox, String>);
+
+impl Ground {
+    fn enter() -> Self {
+        let sandbox = enter(Isolation::default())
+            .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start()?)))
+            .map_err(|error| {
+                let help = error
+                    .help()
+                    .map(|help| format!("\n{help}"))
+                    .unwrap_or_default();
+                format!("{}{help}", crate::report::chain(&error))
+            });
+        Self(sandbox)
+    }
+
+    /// What this process is root of; without a sandbox, of nothing.
+    fn mode(&self) -> Mode {
+        match &self.0 {
+            Ok(sandbox) => sandbox.entered.mode,
+            Err(_) if rustix::process::geteuid().is_root() => Mode::Root,
+            Err(_) => Mode::SingleId,
+        }
+    }
+}
+
+/// What is done with the images once they are built.
+struct Finish<'a> {
+    workplace: &'a Workplace,
+    options: &'a BuildArguments,
+    names: &'a [Reference],
+    epoch: Option<i64>,
+    start: Instant,
+}
+
+impl Finish<'_> {
+    fn run(&self, images: &[BuiltImage], destinations: &[Destination]) -> Result<(), Failure> {
+        let record = self.record(images)?;
+        let export = Export {
+            workplace: self.workplace,
+            images,
+            names: self.names,
+            epoch: self.epoch,
+        };
+        let mut exported = Exported::default();
+        for destination in destinations {
+            let done = export.write(destination)?;
+            exported.target = done.target.or(exported.target);
+        }
+        self.workplace.layers.sync()?;
+        self.workplace.store.keep_image(&record)?;
+        for name in self.names {
+            self.workplace.store.tag(name, &record)?;
+        }
+        // What killed builds left. Now, because making files is slow on some file systems while
+        // many are being removed.
+        self.workplace.store.sweep_tmp()?;
+        self.write_files(&record, &exported)?;
+        self.say(&record, destinations)
+    }
+
+    fn record(&self, images: &[BuiltImage]) -> Result<ImageRecord, Failure> {
+        let mut found = Vec::new();
+        for image in images {
+            let summaries = image
+                .layers
+                .iter()
+                .map(|layer| self.workplace.layers.summary(layer));
+            let size_bytes = summaries.map(|layer| Some(layer?.unpacked_size)).sum();
+            found.push(PlatformImage {
+                platform: image.platform.clone(),
+                config: image.config_digest,
+                manifest: None,
+                size_bytes,
+            });
+        }
+        let mut record = ImageRecord::new(found, None, Origin::Built)
+            .ok_or_else(|| Failure::message("the plan has no image"))?;
+        let primary = images.iter().find(|image| image.config_digest == record.id);
+        record.created = primary.and_then(|image| image.config.created.clone());
+        record.tagged_at = Some(
+            self.epoch
+                .map_or_else(environment::timestamp, environment::rfc3339),
+        );
+        Ok(record)
+    }
+
+    fn write_files(&self, record: &ImageRecord, exported: &Exported) -> Result<(), Failure> {
+        if let Some(file) = &self.options.iidfile {
+            fs_err::write(file, record.id.to_string())?;
+        }
+        if let Some(file) = &self.options.metadata_file {
+            let mut metadata = serde_json::json!({
+                "containerimage.config.digest": record.id,
+                "containerimage.digest":
+                    exported.target.as_ref().map_or(record.id, |target| target.digest),
+            });
+            if let Some(target) = &exported.target {
+                metadata["containerimage.descriptor"] = serde_json::to_value(target)?;
+            }
+            if !self.names.is_empty() {
+                let names: Vec<_> = self.names.iter().map(ToString::to_string).collect();
+                metadata["image.name"] = names.join(",").into();
+            }
+            fs_err::write(file, format!("{metadata:#}\n"))?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, record: &ImageRecord, destinations: &[Destination]) -> Result<(), Failure> {
+        if self.options.quiet {
+            let takes_stdout = destinations.iter().any(Destination::is_stdout);
+            return if takes_stdout {
+                Ok(())
+            } else {
+                output::result(&format!("{}\n", record.id))
+            };
+        }
+        if matches!(
+            self.options.progress,
+            ProgressMode::Quiet | ProgressMode::Rawjson
+        ) {
+            return Ok(());
+        }
+        let mut lines = vec![format!("writing image {} done\n", record.id)];
+        lines.extend(
+            self.names
+                .iter()
+                .map(|name| format!("naming to {name} done\n")),
+        );
+        lines.push(format!(
+            "built in {:.1}s\n",
+            self.start.elapsed().as_secs_f64()
+        ));
+        output::note(&lines.concat());
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! `rbuild load`
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Read};
+use std::path::Path;
+
+use rbuild_image::archive::{self, Loaded};
+
+use crate::arguments::LoadArguments;
+use crate::environment;
+use crate::output;
+use crate::report::Failure;
+use crate::workplace::Workplace;
+
+/// Reads images from an archive or an OCI layout.
+pub(crate) fn run(root: &Path, options: &LoadArguments) -> Result<(), Failure> {
+    let workplace = Workplace::open(root)?;
+    let loaded = match &options.input {
+        Some(path) if path.is_dir() => archive::load_folder(&workplace.layers, path, &[])?,
+        Some(path) => {
+            let mut file = open(path)?;
+            archive::load(&workplace.layers, &mut file, &[])?
+        }
+        None => {
+            let stdin = std::io::stdin();
+            if stdin.is_terminal() {
+                return Err(Failure::message(
+                    "requested load from stdin, but stdin is empty",
+                ));
+            }
+            archive::load(&workplace.layers, stdin, &[])?
+        }
+    };
+    workplace.layers.sync()?;
+    for image in &loaded {
+        keep(&workplace, image)?;
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<impl Read + Send, Failure> {
+    File::options()
+        .read(true)
+        .open(path)
+        .map_err(|error| Failure::message(format!("open {}: {error}", path.display())))
+}
+
+/// Names a loaded image and says so.
+fn keep(workplace: &Workplace, image: &Loaded) -> Result<(), Failure> {
+    let mut record = image.record.clone();
+    record.tagged_at = Some(environment::timestamp());
+    workplace.store.keep_image(&record)?;
+    let mut lines = Vec::new();
+    for name in &image.names {
+        workplace.store.tag(name, &record)?;
+        lines.push(format!("Loaded image: {}\n", name.familiar()));
+    }
+    if lines.is_empty() {
+        lines.push(format!("Loaded image ID: {}\n", record.id));
+    }
+    output::result(&lines.concat())
+}

@@ -1,0 +1,12 @@
+//! The commands, one file each.
+
+pub(crate) mod build;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod load;
+pub(crate) mod plan;
+pub(crate) mod rmi;
+pub(crate) mod save;
+pub(crate) mod tag;

@@ -1,0 +1,41 @@
+//! `rbuild rmi`
+
+use std::path::Path;
+
+use rbuild_image::error::ImageError;
+use rbuild_image::record::{Force, Removal};
+
+use crate::arguments::RmiArguments;
+use crate::output;
+use crate::report::Failure;
+use crate::workplace::Workplace;
+
+/// Removes images; goes on after one that cannot be removed.
+pub(crate) fn run(root: &Path, options: &RmiArguments) -> Result<(), Failure> {
+    let workplace = Workplace::open(root)?;
+    let force = if options.force { Force::Yes } else { Force::No };
+    let mut failures = Vec::new();
+    for image in &options.images {
+        // Layers belong to the build cache as well: a record may lead to each of them.
+        match workplace.store.remove_image(image, force, &|_| true) {
+            Ok(removals) => output::result(&lines(&removals))?,
+            Err(ImageError::NoSuchImage { .. }) if options.force => {}
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    let Some(last) = failures.pop() else {
+        return Ok(());
+    };
+    for failure in &failures {
+        output::note(&failure.render());
+    }
+    Err(last)
+}
+
+fn lines(removals: &[Removal]) -> String {
+    let line = |removal: &Removal| match removal {
+        Removal::Untagged(reference) => format!("Untagged: {}\n", reference.familiar()),
+        Removal::Deleted(digest) => format!("Deleted: {digest}\n"),
+    };
+    removals.iter().map(line).collect()
+}

@@ -1,0 +1,100 @@
+//! `rbuild save`
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use rbuild_image::archive::{
+    ArchiveImage, Check, Durability, Output, export_target, save, write_file,
+};
+use rbuild_image::manifest::Descriptor;
+use rbuild_image::record::{Found, ImageRecord, Listed};
+use rbuild_image::reference::Reference;
+
+use crate::arguments::SaveArguments;
+use crate::manifests::{self, Compression};
+use crate::report::Failure;
+use crate::workplace::Workplace;
+
+/// Writes images to an archive that every tool loads.
+pub(crate) fn run(root: &Path, options: &SaveArguments) -> Result<(), Failure> {
+    if options.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Failure::message(
+            "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+        ));
+    }
+    // Trees may hold files of other users of the namespace that made them.
+    let _entered = rbuild_sandbox::enter(rbuild_sandbox::Isolation::default());
+    let workplace = Workplace::open(root)?;
+    let mut images: Vec<ArchiveImage> = Vec::new();
+    for name in &options.images {
+        for (names, record) in find(&workplace, name)? {
+            let target = target(&workplace, &record)?;
+            match images
+                .iter_mut()
+                .find(|image| image.target.digest == target.digest)
+            {
+                Some(image) => image.names.extend(names),
+                None => images.push(ArchiveImage { target, names }),
+            }
+        }
+    }
+    match &options.output {
+        Some(path) => write_file(path, Durability::Synced, |out| {
+            save(&workplace.store, &images, Check::Digest, out)
+        })?,
+        None => {
+            let mut stdout = std::io::stdout().lock();
+            save(
+                &workplace.store,
+                &images,
+                Check::Digest,
+                &mut Output::Stream(&mut stdout),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// A name without a tag means the whole repository; an ID an image without a name.
+fn find(workplace: &Workplace, text: &str) -> Result<Vec<(Vec<Reference>, ImageRecord)>, Failure> {
+    let Some(Found { record, reference }) = workplace.store.resolve(text)? else {
+        let repository = Reference::parse(text)?;
+        let is_bare = repository.tag().is_none() && repository.digest().is_none();
+        let listed = if is_bare {
+            workplace.store.list_repository(&repository)?
+        } else {
+            Vec::new()
+        };
+        if listed.is_empty() {
+            return Err(Failure::message(format!("No such image: {text}")));
+        }
+        return Ok(named(listed));
+    };
+    let Some(reference) = reference else {
+        return Ok(vec![(Vec::new(), record)]);
+    };
+    let written = Reference::parse(text)?;
+    if written.tag().is_some() || written.digest().is_some() {
+        return Ok(vec![(vec![reference], record)]);
+    }
+    let listed = workplace.store.list_repository(&reference)?;
+    Ok(named(listed))
+}
+
+fn named(listed: Vec<Listed>) -> Vec<(Vec<Reference>, ImageRecord)> {
+    listed
+        .into_iter()
+        .map(|entry| (entry.reference.into_iter().collect(), entry.record))
+        .collect()
+}
+
+/// The manifest or index of an image, with all of its blobs in the store.
+fn target(workplace: &Workplace, record: &ImageRecord) -> Result<Descriptor, Failure> {
+    let has_manifests = record.images.iter().all(|image| image.manifest.is_some());
+    if has_manifests {
+        workplace.bring_blobs(record)?;
+        return Ok(export_target(&workplace.store, record, &[])?);
+    }
+    let configs: Vec<_> = record.images.iter().map(|image| image.config).collect();
+    manifests::make(workplace, &configs, Compression::None)
+}

@@ -1,0 +1,30 @@
+//! `rbuild tag`
+
+use std::path::Path;
+
+use rbuild_image::reference::Reference;
+
+use crate::arguments::TagArguments;
+use crate::environment::timestamp;
+use crate::report::Failure;
+use crate::workplace::Workplace;
+
+/// Gives an image another name.
+pub(crate) fn run(root: &Path, options: &TagArguments) -> Result<(), Failure> {
+    let workplace = Workplace::open(root)?;
+    let target = parse_tag(&options.target)?;
+    let mut record = workplace.store.require(&options.source)?.record;
+    record.tagged_at = Some(timestamp());
+    workplace.store.tag(&target, &record)?;
+    Ok(())
+}
+
+/// Reads a name that an image is to have.
+pub(crate) fn parse_tag(text: &str) -> Result<Reference, Failure> {
+    let invalid = |reason: String| Failure::message(format!("invalid tag \"{text}\": {reason}"));
+    let reference = Reference::parse(text).map_err(|error| invalid(error.to_string()))?;
+    if reference.digest().is_some() {
+        return Err(invalid("a tag cannot have a digest".to_owned()));
+    }
+    Ok(reference.with_default_tag())
+}

@@ -1,0 +1,178 @@
+//! Writing what a build made to where `--output` says.
+
+use std::io::{IsTerminal as _, Write};
+use std::path::Path;
+
+use rbuild_executor::{BuiltImage, export_directory, export_tar};
+use rbuild_image::archive::{
+    ArchiveImage, Check, Durability, Output, save, write_file, write_oci, write_oci_folder,
+};
+use rbuild_image::error::ImageError;
+use rbuild_image::manifest::Descriptor;
+use rbuild_image::reference::Reference;
+
+use crate::destination::{Destination, Place};
+use crate::manifests::{self, Compression};
+use crate::report::Failure;
+use crate::workplace::Workplace;
+
+/// What an export left in the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Exported {
+    /// The manifest, or the index of several, that was written.
+    pub(crate) target: Option<Descriptor>,
+}
+
+/// A build's result as it is written out.
+pub(crate) struct Export<'a> {
+    pub(crate) workplace: &'a Workplace,
+    pub(crate) images: &'a [BuiltImage],
+    pub(crate) names: &'a [Reference],
+    pub(crate) epoch: Option<i64>,
+}
+
+impl Export<'_> {
+    /// Writes to one destination.
+    pub(crate) fn write(&self, destination: &Destination) -> Result<Exported, Failure> {
+        match destination {
+            Destination::Local(directory) => {
+                self.local(directory)?;
+                Ok(Exported::default())
+            }
+            Destination::Tar(place) => {
+                to_place(place, "tar", |sink| self.tar(sink))?;
+                Ok(Exported::default())
+            }
+            Destination::OciArchive(place) => {
+                self.archive(place, "oci", Compression::Gzip, write_oci)
+            }
+            Destination::DockerArchive(place) => {
+                self.archive(place, "docker", Compression::None, save)
+            }
+            Destination::OciDirectory(directory) => {
+                let target = self.target(Compression::Gzip)?;
+                let image = ArchiveImage {
+                    target: target.clone(),
+                    names: self.names.to_vec(),
+                };
+                write_oci_folder(&self.workplace.store, &[image], Check::Length, directory)?;
+                Ok(Exported {
+                    target: Some(target),
+                })
+            }
+        }
+    }
+
+    fn target(&self, compression: Compression) -> Result<Descriptor, Failure> {
+        let configs: Vec<_> = self
+            .images
+            .iter()
+            .map(|image| image.config_digest)
+            .collect();
+        manifests::make(self.workplace, &configs, compression)
+    }
+
+    fn archive(
+        &self,
+        place: &Place,
+        kind: &str,
+        compression: Compression,
+        write: fn(
+            &rbuild_image::store::Store,
+            &[ArchiveImage],
+            Check,
+            &mut Output<'_>,
+        ) -> Result<(), ImageError>,
+    ) -> Result<Exported, Failure> {
+        refuse_terminal(place, kind)?;
+        let target = self.target(compression)?;
+        let image = ArchiveImage {
+            target: target.clone(),
+            names: self.names.to_vec(),
+        };
+        let store = &self.workplace.store;
+        let write =
+            |out: &mut Output<'_>| write(store, std::slice::from_ref(&image), Check::Length, out);
+        match place {
+            Place::File(path) => write_file(path, Durability::Quick, write)?,
+            Place::Stdout => {
+                let mut stdout = std::io::stdout().lock();
+                write(&mut Output::Stream(&mut stdout))?;
+            }
+        }
+        Ok(Exported {
+            target: Some(target),
+        })
+    }
+
+    fn tar(&self, sink: &mut dyn Write) -> Result<(), Failure> {
+        for image in self.images {
+            let prefix = self.platform_prefix(image);
+            export_tar(
+                &self.workplace.layers,
+                &image.layers,
+                &prefix,
+                self.epoch,
+                sink,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn local(&self, directory: &Path) -> Result<(), Failure> {
+        for image in self.images {
+            let to = directory.join(self.platform_prefix(image));
+            export_directory(&self.workplace.layers, &image.layers, &to, self.epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Several platforms go into a directory each.
+    fn platform_prefix(&self, image: &BuiltImage) -> String {
+        if self.images.len() == 1 {
+            return String::new();
+        }
+        image.platform.to_string().replace('/', "_")
+    }
+}
+
+fn refuse_terminal(place: &Place, kind: &str) -> Result<(), Failure> {
+    if *place == Place::Stdout && std::io::stdout().is_terminal() {
+        return Err(Failure::message(format!(
+            "dest file is required for {kind} exporter. refusing to write to console"
+        )));
+    }
+    Ok(())
+}
+
+fn to_place(
+    place: &Place,
+    kind: &str,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    refuse_terminal(place, kind)?;
+    match place {
+        Place::Stdout => {
+            let mut sink = std::io::BufWriter::new(std::io::stdout().lock());
+            write(&mut sink)?;
+            sink.flush()?;
+        }
+        Place::File(path) => {
+            let mut failure = None;
+            write_file(path, Durability::Quick, |out| {
+                let mut sink = std::io::BufWriter::with_capacity(1 << 20, out);
+                failure = write(&mut sink).err();
+                // An unfinished file never gets its name.
+                let unfinished =
+                    || ImageError::io("write the tar")(std::io::Error::other("unfinished"));
+                if failure.is_some() {
+                    Err(unfinished())
+                } else {
+                    sink.flush().map_err(ImageError::io("write the tar"))
+                }
+            })
+            .map_err(|error| failure.take().unwrap_or_else(|| error.into()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! `rbuild`: the command line.
+
+mod arguments;
+mod bases;
+mod commands;
+mod context;
+mod destination;
+mod environment;
+mod export;
+mod interrupt;
+mod manifests;
+mod output;
+mod planning;
+mod progress;
+mod report;
+mod table;
+mod workplace;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command, ImageCommand};
+use report::Failure;
+
+fn main() -> ExitCode {
+    let arguments = arguments::parse(std::env::args_os());
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody may be listening; the exit code tells.
+            drop(std::io::stderr().write_all(failure.render().as_bytes()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let root = environment::store_root(arguments.root.as_deref());
+    match arguments.command {
+        Command::Build(options) => commands::build::run(&root, &options),
+        Command::Plan(options) => commands::plan::run(&root, &options),
+        Command::Images(options) => commands::images::run(&root, &options),
+        Command::Inspect(options) => commands::inspect::run(&root, &options),
+        Command::History(options) => commands::history::run(&root, &options),
+        Command::Tag(options) => commands::tag::run(&root, &options),
+        Command::Rmi(options) => commands::rmi::run(&root, &options),
+        Command::Save(options) => commands::save::run(&root, &options),
+        Command::Load(options) => commands::load::run(&root, &options),
+        Command::Import(options) => commands::import::run(&root, &options),
+        Command::Image(command) => match command {
+            ImageCommand::Build(options) => commands::build::run(&root, &options),
+            ImageCommand::Ls(options) => commands::images::run(&root, &options),
+            ImageCommand::Inspect(options) => commands::inspect::run(&root, &options),
+            ImageCommand::History(options) => commands::history::run(&root, &options),
+            ImageCommand::Tag(options) => commands::tag::run(&root, &options),
+            ImageCommand::Rm(options) => commands::rmi::run(&root, &options),
+            ImageCommand::Save(options) => commands::save::run(&root, &options),
+            ImageCommand::Load(options) => commands::load::run(&root, &options),
+            ImageCommand::Import(options) => commands::import::run(&root, &options),
+        },
+    }
+}

@@ -1,0 +1,25 @@
+//! Results on standard output, remarks on standard error.
+
+use std::io::Write as _;
+
+use crate::report::Failure;
+
+/// Writes a result. A reader that went away ends the command as a failure, quietly.
+pub(crate) fn result(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Silent),
+        Err(error) => Err(Failure::message(format!(
+            "cannot write to standard output: {error}"
+        ))),
+    }
+}
+
+/// Writes a remark.
+pub(crate) fn note(text: &str) {
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+}

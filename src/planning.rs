@@ -1,0 +1,228 @@
+//! From the command line to a plan: the request, and the planner's questions answered.
+
+use std::collections::BTreeMap;
+
+use rbuild_image::platform::Platform;
+use rbuild_parser::ast::Dockerfile;
+use rbuild_planner::{BaseImages, NamedContext, Network, Plan, Planned, Request};
+
+use crate::arguments::{NetworkMode, PlanOptions};
+use crate::bases;
+use crate::environment;
+use crate::progress::Progress;
+use crate::report::{Failure, Source};
+use crate::workplace::Workplace;
+
+/// Most rounds of questions; each ONBUILD trigger may ask again.
+const MAX_ROUNDS: usize = 64;
+
+/// A Dockerfile that was parsed.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) dockerfile: Dockerfile,
+    pub(crate) warnings: Vec<rbuild_parser::diagnostic::Diagnostic>,
+}
+
+/// Parses a Dockerfile; all of its errors are reported at once.
+pub(crate) fn parse(source: &Source) -> Result<Parsed, Failure> {
+    let parsed = rbuild_parser::parse(&source.text);
+    if parsed
+        .diagnostics
+        .iter()
+        .any(rbuild_parser::diagnostic::Diagnostic::is_error)
+    {
+        return Err(Failure::Source(source.clone(), parsed.diagnostics));
+    }
+    Ok(Parsed {
+        dockerfile: parsed.dockerfile,
+        warnings: parsed.diagnostics,
+    })
+}
+
+/// Plans until every base image that is needed is known.
+pub(crate) fn plan(
+    workplace: &Workplace,
+    source: &Source,
+    dockerfile: &Dockerfile,
+    request: &Request,
+    pull: bool,
+    progress: &mut Progress,
+) -> Result<Box<Plan>, Failure> {
+    let mut answers = BaseImages::new();
+    for _ in 0..MAX_ROUNDS {
+        match rbuild_planner::plan(dockerfile, request, &answers) {
+            Planned::Ready(plan) => return Ok(plan),
+            Planned::Failed(diagnostics) => {
+                return Err(Failure::Source(source.clone(), diagnostics));
+            }
+            Planned::Needs(needs) => {
+                let queries = needs.into_iter().map(|need| need.query).collect();
+                answers.extend(bases::resolve_all(workplace, queries, pull, progress));
+            }
+        }
+    }
+    Err(Failure::message(
+        "the base images' ONBUILD triggers never end",
+    ))
+}
+
+/// Puts together what the planner is asked for.
+pub(crate) fn request(
+    options: &PlanOptions,
+    contexts: BTreeMap<String, NamedContext>,
+) -> Result<Request, Failure> {
+    Ok(Request {
+        target: options.target.clone(),
+        build_args: build_args(&options.build_arg),
+        platforms: platforms(&options.platform)?,
+        build_platform: Platform::host(),
+        labels: options
+            .label
+            .iter()
+            .map(|label| {
+                let (name, value) = label.split_once('=').unwrap_or((label, ""));
+                (name.to_owned(), value.to_owned())
+            })
+            .collect(),
+        no_cache: options.no_cache,
+        no_cache_filter: options.no_cache_filter.clone(),
+        contexts,
+        network: match options.network {
+            NetworkMode::Default => Network::Default,
+            NetworkMode::None => Network::None,
+            NetworkMode::Host => Network::Host,
+        },
+        extra_hosts: extra_hosts(&options.add_host)?,
+    })
+}
+
+/// `NAME=VALUE` as given; `NAME` takes the environment's value, or nothing if there is none.
+/// `SOURCE_DATE_EPOCH` is passed on by itself.
+fn build_args(options: &[String]) -> Vec<(String, String)> {
+    let mut arguments: Vec<(String, String)> = options
+        .iter()
+        .filter_map(|option| match option.split_once('=') {
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            None => Some((option.clone(), environment::variable(option)?)),
+        })
+        .collect();
+    const EPOCH: &str = "SOURCE_DATE_EPOCH";
+    if !arguments.iter().any(|(name, _)| name == EPOCH)
+        && let Some(value) = environment::variable(EPOCH)
+    {
+        arguments.push((EPOCH.to_owned(), value));
+    }
+    arguments
+}
+
+/// Refuses a `SOURCE_DATE_EPOCH` that is no number of seconds; an empty value means none.
+pub(crate) fn check_epoch(request: &Request) -> Result<(), Failure> {
+    let argument = request
+        .build_args
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "SOURCE_DATE_EPOCH");
+    argument
+        .map(|(_, value)| value.as_str())
+        .filter(|value| !value.is_empty())
+        .map_or(Ok(()), |value| parse_epoch(value).map(|_seconds| ()))
+}
+
+/// Returns the environment's `SOURCE_DATE_EPOCH` in seconds.
+pub(crate) fn environment_epoch() -> Result<Option<i64>, Failure> {
+    environment::variable("SOURCE_DATE_EPOCH")
+        .as_deref()
+        .map(parse_epoch)
+        .transpose()
+}
+
+fn parse_epoch(value: &str) -> Result<i64, Failure> {
+    value
+        .parse()
+        .ok()
+        .filter(|seconds| jiff::Timestamp::from_second(*seconds).is_ok())
+        .ok_or_else(|| Failure::message(format!("invalid SOURCE_DATE_EPOCH: {value}")))
+}
+
+fn platforms(options: &[String]) -> Result<Vec<Platform>, Failure> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    for option in options
+        .iter()
+        .map(|option| option.trim())
+        .filter(|option| !option.is_empty())
+    {
+        let platform = if option == "local" {
+            Platform::host()
+        } else {
+            Platform::parse(option)
+                .map_err(|error| Failure::Usage(error.to_string()))?
+                .normalized()
+        };
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
+}
+
+/// `HOST:IP` or `HOST=IP`; an IPv6 address may stand in brackets.
+fn extra_hosts(options: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut hosts = Vec::new();
+    for option in options {
+        let invalid = || Failure::Usage(format!("invalid host {option}"));
+        let (host, addresses) = option
+            .split_once('=')
+            .or_else(|| option.split_once(':'))
+            .ok_or_else(invalid)?;
+        if host.is_empty()
+            || host
+                .chars()
+                .any(|c| c.is_whitespace() || c.is_control() || c == '#')
+        {
+            return Err(invalid());
+        }
+        for address in addresses.split(',') {
+            let bare = address
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'));
+            let address: std::net::IpAddr = bare
+                .unwrap_or(address)
+                .parse()
+                .map_err(|_not_an_address| invalid())?;
+            hosts.push((host.to_owned(), address.to_string()));
+        }
+    }
+    Ok(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_two_spellings() {
+        let hosts =
+            extra_hosts(&["a:1.2.3.4".into(), "b=::1".into(), "c:[fe80::1]".into()]).unwrap();
+        assert_eq!(hosts[0], ("a".into(), "1.2.3.4".into()));
+        assert_eq!(hosts[1], ("b".into(), "::1".into()));
+        assert_eq!(hosts[2], ("c".into(), "fe80::1".into()));
+        for bad in [
+            "a",
+            "a:",
+            "a:nope",
+            ":1.2.3.4",
+            "a b:1.2.3.4",
+            "x\n:1.2.3.4",
+        ] {
+            assert!(extra_hosts(&[bad.into()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn platforms_are_normalised_and_stand_once() {
+        let found =
+            platforms(&["linux/amd64".into(), "linux/x86_64".into(), "arm64".into()]).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(platforms(&["linux/".into()]).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! The opened store and what goes with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rbuild_cache::Database;
+use rbuild_image::config::ImageConfig;
+use rbuild_image::digest::{DiffId, Digest};
+use rbuild_image::layer::{Compression, LayerStore, OpaqueMark, Ownership, TreeOptions};
+use rbuild_image::manifest::{Document, MAX_MANIFEST_BYTES};
+use rbuild_image::record::ImageRecord;
+use rbuild_image::store::Store;
+use rbuild_sandbox::Mode;
+
+use crate::bases::Origins;
+use crate::report::Failure;
+
+/// A config that is larger than this is refused, in bytes.
+pub(crate) const MAX_CONFIG: u64 = 8 << 20;
+
+/// Everything a command works with.
+#[derive(Debug)]
+pub(crate) struct Workplace {
+    /// Blobs, names, images.
+    pub(crate) store: Store,
+    /// Layers; what is missing is fetched from where it came from.
+    pub(crate) layers: LayerStore,
+    /// Where layers come from.
+    pub(crate) origins: Arc<Origins>,
+    root: PathBuf,
+}
+
+impl Workplace {
+    /// Opens the store in `root`, or makes it.
+    pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
+        Self::open_as(root, Mode::Root)
+    }
+
+    /// Opens the store for a process that writes trees in this mode.
+    pub(crate) fn open_as(root: &Path, mode: Mode) -> Result<Self, Failure> {
+        let store = Store::open(root)?;
+        let origins = Arc::new(Origins::new());
+        let options = TreeOptions {
+            ownership: if mode == Mode::SingleId {
+                Ownership::Recorded
+            } else {
+                Ownership::Kernel
+            },
+            opaque: if mode == Mode::Root {
+                OpaqueMark::Trusted
+            } else {
+                OpaqueMark::User
+            },
+        };
+        let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let layers = LayerStore::new(store.clone(), options, n_threads, Arc::clone(&origins) as _);
+        Ok(Self {
+            store,
+            layers,
+            origins,
+            root: root.to_owned(),
+        })
+    }
+
+    /// Opens the cache database.
+    pub(crate) fn database(&self) -> Result<Database, Failure> {
+        Ok(Database::open(&self.root.join("db"))?)
+    }
+
+    /// Folder of the key locks; made if it is not there.
+    pub(crate) fn locks(&self) -> Result<PathBuf, Failure> {
+        let locks = self.root.join("locks");
+        fs_err::create_dir_all(&locks)?;
+        Ok(locks)
+    }
+
+    /// Reads an image's config.
+    pub(crate) fn config(&self, id: &Digest) -> Result<ImageConfig, Failure> {
+        let bytes = self.store.read_blob(id, MAX_CONFIG)?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// Brings every blob that an image's manifests name into the store.
+    pub(crate) fn bring_blobs(&self, record: &ImageRecord) -> Result<(), Failure> {
+        for image in &record.images {
+            let Some(descriptor) = &image.manifest else {
+                continue;
+            };
+            let bytes = self
+                .store
+                .read_blob(&descriptor.digest, MAX_MANIFEST_BYTES)?;
+            let Document::Manifest(manifest) = Document::parse(&bytes, &descriptor.media_type)?
+            else {
+                continue;
+            };
+            let diff_ids = self.config(&image.config)?.rootfs.diff_ids;
+            for (diff_id, layer) in diff_ids.iter().zip(&manifest.layers) {
+                if !self.store.has_blob(&layer.digest) {
+                    self.layers
+                        .blob(diff_id, compression_of(&layer.media_type))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sum of the sizes of an image's files in bytes, of all layers.
+    pub(crate) fn image_size(&self, record: &ImageRecord) -> Result<u64, Failure> {
+        if let Some(size) = record.primary().and_then(|image| image.size_bytes) {
+            return Ok(size);
+        }
+        let config = self.config(&record.id)?;
+        config
+            .rootfs
+            .diff_ids
+            .iter()
+            .map(|layer| self.layer_size(layer))
+            .sum()
+    }
+
+    /// Sum of the sizes of a layer's files in bytes; 0 as long as the layer was not fetched.
+    pub(crate) fn layer_size(&self, diff_id: &DiffId) -> Result<u64, Failure> {
+        Ok(self
+            .layers
+            .summary(diff_id)
+            .map_or(0, |summary| summary.unpacked_size))
+    }
+}
+
+/// The compression that a layer's media type names.
+fn compression_of(media_type: &str) -> Compression {
+    if media_type.ends_with("gzip") {
+        Compression::Gzip
+    } else if media_type.ends_with("zstd") {
+        Compression::Zstd
+    } else {
+        Compression::None
+    }
+}

@@ -1,0 +1,26 @@
+//! End-to-end tests: the program is run as its users run it, and what it leaves is read by other
+//! programs or by readers of the tests' own.
+//!
+//! What a test needs and this machine lacks makes it skip with a notice; `scripts/test.sh` installs
+//! everything and makes the ordinary users.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read the environment and the host's files"
+)]
+
+mod cache;
+mod crash;
+mod errors;
+mod examples;
+mod examples_content;
+mod instructions;
+mod layer_listings;
+mod memory;
+mod outputs;
+mod registries;
+mod rootless;
+mod store;
+mod support;
+mod tools;

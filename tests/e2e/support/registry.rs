@@ -1,0 +1,137 @@
+//! A registry on a free port of the loopback interface, one for the whole test process, that
+//! mirrors `docker.io`. It holds `library/busybox:latest` and `library/debian:12`.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::run::Run;
+use super::{bases, have, image, janitor};
+
+/// A running registry; ends with the process.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// `127.0.0.1:PORT`
+    pub(crate) address: String,
+    /// A `registries.conf` that sends `docker.io` here.
+    pub(crate) registries_conf: PathBuf,
+}
+
+impl Registry {
+    /// Returns the registry of this process; `None` if its programs are not installed.
+    pub(crate) fn shared() -> Option<&'static Self> {
+        static REGISTRY: OnceLock<Option<Registry>> = OnceLock::new();
+        REGISTRY
+            .get_or_init(|| {
+                (have("docker-registry") && have("skopeo") && bases::busybox().is_some())
+                    .then(|| start(None))
+            })
+            .as_ref()
+    }
+
+    /// Starts a further registry that wants this user and password.
+    pub(crate) fn with_password(user: &str, password: &str) -> Self {
+        start(Some((user, password)))
+    }
+
+    /// Copies the Debian base here, once; false if there is none.
+    pub(crate) fn add_debian(&self) -> bool {
+        static DONE: OnceLock<bool> = OnceLock::new();
+        *DONE.get_or_init(|| {
+            let Some(tar) = bases::debian() else {
+                return false;
+            };
+            self.push_rootfs(tar, "library/debian:12", &[]);
+            true
+        })
+    }
+
+    /// Makes a one-layer image from a root file system tar and pushes it under `name`.
+    pub(crate) fn push_rootfs(&self, tar: &Path, name: &str, skopeo: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        image::write_layout(tar, dir.path());
+        let source = format!("oci:{}:latest", dir.path().display());
+        self.push(&source, name, skopeo);
+    }
+
+    /// Copies an image of any transport here.
+    pub(crate) fn push(&self, source: &str, name: &str, skopeo: &[&str]) {
+        let dest = format!("docker://{}/{name}", self.address);
+        let mut command = Command::new("skopeo");
+        command.args(["copy", "-q", "--insecure-policy", "--dest-tls-verify=false"]);
+        Run::of(command.args(skopeo).args([source, &dest])).ok();
+    }
+}
+
+fn start(login: Option<(&str, &str)>) -> Registry {
+    let dir = janitor::scratch();
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let auth = login.map_or_else(String::new, |(user, password)| {
+        let file = dir.join("htpasswd");
+        Run::of(
+            Command::new("htpasswd")
+                .args(["-Bbc"])
+                .arg(&file)
+                .args([user, password]),
+        )
+        .ok();
+        format!(
+            "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
+            file.display()
+        )
+    });
+    let config = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+         http: {{addr: {address}}}\n{auth}",
+        dir.join("data").display()
+    );
+    fs_err::write(dir.join("config.yml"), config).unwrap();
+    let log = fs_err::File::create(dir.join("log"))
+        .unwrap()
+        .into_parts()
+        .0;
+    let mut server = Command::new("docker-registry");
+    server.arg("serve").arg(dir.join("config.yml"));
+    server
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    janitor::keep(server.spawn().unwrap());
+    for _ in 0..200 {
+        if TcpStream::connect(&address).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let registries_conf = dir.join("registries.conf");
+    fs_err::write(
+        &registries_conf,
+        format!(
+            "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n\
+             [[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n\
+             [[registry.mirror]]\nlocation = \"{address}\"\ninsecure = true\n"
+        ),
+    )
+    .unwrap();
+    let registry = Registry {
+        address,
+        registries_conf,
+    };
+    if login.is_none() {
+        let busybox = bases::busybox().expect("the caller looked");
+        registry.push_rootfs(busybox, "library/busybox:latest", &[]);
+    }
+    registry
+}
+
+/// Returns a port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
