@@ -21,7 +21,7 @@ pub(crate) fn run(root: &Path, options: &TagArguments) -> Result<(), Failure> {
 
 /// Reads a name that an image is to have.
 pub(crate) fn parse_tag(text: &str) -> Result<Reference, Failure> {
-    let invalid = |reason: String| Failure::message(format!("invalid tag \"{text}\": {reason}"));
+    let invalid = |reason: String| Failure::Usage(format!("invalid tag \"{text}\": {reason}"));
     let reference = Reference::parse(text).map_err(|error| invalid(error.to_string()))?;
     if reference.digest().is_some() {
         return Err(invalid("a tag cannot have a digest".to_owned()));
