@@ -36,6 +36,8 @@ fn request() -> Request {
         contexts: std::collections::BTreeMap::new(),
         network: Network::Default,
         extra_hosts: Vec::new(),
+        limits: rbuild_planner::Limits::default(),
+        allow_insecure: false,
     }
 }
 

@@ -93,6 +93,8 @@ pub(crate) fn request(
             NetworkMode::Host => Network::Host,
         },
         extra_hosts: extra_hosts(&options.add_host)?,
+        limits: rbuild_planner::Limits::default(),
+        allow_insecure: false,
     })
 }
 

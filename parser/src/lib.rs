@@ -13,6 +13,7 @@ pub mod ignore;
 mod lower;
 mod messages;
 pub mod quote;
+pub mod size;
 pub mod span;
 pub mod suggest;
 pub mod syntax;

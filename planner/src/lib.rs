@@ -25,6 +25,7 @@ mod graph;
 mod history;
 mod lower;
 mod messages;
+mod mount_options;
 mod paths;
 mod plan;
 mod reach;

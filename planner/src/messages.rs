@@ -139,6 +139,31 @@ pub(crate) fn copy_from_later(from: &str, stage: &str, span: Span) -> Diagnostic
     Diagnostic::error("plan::stage-order", message, span)
 }
 
+pub(crate) fn mount_from_later(from: &str, target: &str, span: Span) -> Diagnostic {
+    let message = format!(
+        "cannot mount from stage {} to {}, stage needs to be defined before current command",
+        quote(from),
+        quote(target)
+    );
+    Diagnostic::error("plan::stage-order", message, span)
+}
+
+pub(crate) fn mount(problem: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("plan::mount", problem, span)
+}
+
+pub(crate) fn device(span: Span) -> Diagnostic {
+    let message = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later";
+    Diagnostic::error("plan::device", message, span)
+        .with_help("remove the flag; the command finds the usual devices in /dev")
+}
+
+pub(crate) fn insecure(span: Span) -> Diagnostic {
+    let message = "security.insecure is not allowed";
+    Diagnostic::error("plan::entitlement", message, span)
+        .with_help("allow it with --allow security.insecure, or remove the flag")
+}
+
 pub(crate) fn bad_trigger(trigger: &str, span: Span) -> Diagnostic {
     let trigger: String = trigger.chars().take(200).collect();
     let message = format!("onbuild trigger should be a single expression: {trigger}");

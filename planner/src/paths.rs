@@ -17,6 +17,27 @@ pub(crate) fn resolve(base: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// Returns `path` without `.`, `..` within it, double and trailing slashes, absolute or not.
+pub(crate) fn clean(path: &str) -> String {
+    if path.starts_with('/') {
+        return resolve("/", path);
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    if parts.is_empty() {
+        return ".".to_owned();
+    }
+    parts.join("/")
+}
+
 /// Returns a path of Windows with slashes and without its drive.
 pub(crate) fn from_windows(path: &str) -> String {
     let bytes = path.as_bytes();
@@ -68,6 +89,19 @@ mod tests {
             ("/", "", "/"),
         ] {
             assert_eq!(resolve(base, path), expected, "{path} from {base}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_stay_relative() {
+        for (path, expected) in [
+            ("a/../b/", "b"),
+            ("", "."),
+            ("../a", "../a"),
+            ("a/../..", ".."),
+            ("/a/../b", "/b"),
+        ] {
+            assert_eq!(clean(path), expected, "{path}");
         }
     }
 

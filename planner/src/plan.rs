@@ -179,6 +179,125 @@ pub struct Run {
     pub extra_hosts: Vec<(String, String)>,
     /// A script that must stand read-only, mode 0755, at `/dev/pipes/<name>`: name and content.
     pub pipe_scripts: Vec<(String, String)>,
+    /// `--mount`, in order.
+    pub mounts: Vec<RunMount>,
+    /// `--security`.
+    pub security: Security,
+    /// Limits of the process.
+    pub limits: Limits,
+}
+
+/// What a `RUN --mount` puts into the file system for the time of the step.
+///
+/// Targets are absolute and clean, except those of secrets, which stand as written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum RunMount {
+    /// Files of a context, stage or image.
+    Bind {
+        /// Where they appear.
+        target: String,
+        /// Which tree they come from.
+        from: Tree,
+        /// Absolute, clean path in it.
+        source: String,
+        /// True if the process may write; what it writes is thrown away.
+        writable: bool,
+    },
+    /// A directory that stays from build to build and is in no layer.
+    Cache {
+        /// Where it appears.
+        target: String,
+        /// Its name, `<namespace>/<id>`: e.g. `//root/.cache` for a target without an `id`.
+        id: String,
+        /// What a new cache begins with: a tree and an absolute, clean path in it.
+        seed: Option<(Tree, String)>,
+        /// Who may use it at the same time.
+        sharing: Sharing,
+        /// True if the process may not write.
+        read_only: bool,
+        /// Permission bits of a new cache's directory.
+        mode: Option<u32>,
+        /// Its owner.
+        uid: Option<u32>,
+        /// Its group.
+        gid: Option<u32>,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Where it appears.
+        target: String,
+        /// Limit in bytes.
+        size: Option<u64>,
+    },
+    /// A secret as a file, a variable, or both.
+    Secret {
+        /// Its name.
+        id: String,
+        /// Where the file appears (relative: below the working directory); `None` if there is
+        /// none.
+        target: Option<String>,
+        /// The variable.
+        env: Option<String>,
+        /// True if the step fails without it.
+        required: bool,
+        /// Permission bits of the file.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// The socket of an SSH agent.
+    Ssh {
+        /// The agent's name.
+        id: String,
+        /// Where the socket appears.
+        target: String,
+        /// True if the step fails without it.
+        required: bool,
+        /// Permission bits of the socket.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+/// Who may use a cache mount at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// Everybody.
+    #[default]
+    Shared,
+    /// One step; others get a directory of their own.
+    Private,
+    /// One step; others wait.
+    Locked,
+}
+
+/// `RUN --security`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Security {
+    /// Docker's default capabilities and system calls.
+    #[default]
+    Sandbox,
+    /// All that the builder itself may do.
+    Insecure,
+}
+
+/// Limits of a `RUN`'s process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize)]
+pub struct Limits {
+    /// `--ulimit`: name (e.g. `nofile`), soft and hard limit; `u64::MAX` for none.
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// `--shm-size` in bytes; in no key.
+    pub shm_size: Option<u64>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
 }
 
 /// Network mode of a `RUN`.
@@ -199,7 +318,8 @@ pub enum Network {
 pub struct Origin {
     /// The instruction in the Dockerfile (the `FROM` for ONBUILD triggers and base images).
     pub span: Span,
-    /// Places of the arguments: for [`Files`], one a source, then the destination.
+    /// Places of the arguments: for [`Files`], one a source, then the destination; for [`Run`], one
+    /// a mount, then the command's words.
     pub arguments: Vec<Span>,
     /// The instruction as progress shows it, variables that are set substituted, e.g.
     /// `RUN apt-get update`; for images `FROM docker.io/library/debian:12`.

@@ -26,7 +26,7 @@ pub(crate) fn resolve(stages: &mut Stages<'_>, findings: &mut Findings) {
         let sources: Vec<_> = stages.nodes[number]
             .commands
             .iter()
-            .filter_map(|command| command.source)
+            .flat_map(|command| command.sources.iter().flatten().copied())
             .collect();
         for source in sources {
             add(stages, source, &mut pending);
@@ -129,7 +129,7 @@ fn unfold(stages: &mut Stages<'_>, number: usize, triggers: Vec<String>, finding
         };
         commands.push(Command {
             instruction: Cow::Owned(instruction),
-            source: None,
+            sources: Vec::new(),
             trigger: Some(trigger),
         });
     }

@@ -8,7 +8,7 @@ use rbuild_image::platform::Platform;
 use rbuild_parser::span::Span;
 use serde::Serialize;
 
-use crate::plan::Network;
+use crate::plan::{Limits, Network};
 
 /// Everything besides the Dockerfile that decides what is built.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,10 @@ pub struct Request {
     pub network: Network,
     /// `--add-host`.
     pub extra_hosts: Vec<(String, String)>,
+    /// Limits of every `RUN`.
+    pub limits: Limits,
+    /// True if `RUN --security=insecure` is allowed (`--allow security.insecure`).
+    pub allow_insecure: bool,
 }
 
 /// Type of a named context.

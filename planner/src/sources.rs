@@ -1,4 +1,4 @@
-//! Links every `COPY --from` to the stage it takes files from.
+//! Links every `COPY --from` and `RUN --mount` to the stage it takes files from.
 
 use rbuild_parser::ast::{InstructionKind, Word};
 use rbuild_parser::span::Span;
@@ -6,6 +6,7 @@ use rbuild_parser::span::Span;
 use crate::bases::Bases;
 use crate::findings::{Budget, Findings};
 use crate::messages;
+use crate::mount_options;
 use crate::stages::{Command, Node, Stages};
 
 /// Links the instructions of a stage of the file.
@@ -23,31 +24,74 @@ pub(crate) fn link(
     findings: &mut Findings,
 ) {
     for command in commands {
-        let InstructionKind::Copy(copy) = &command.instruction.kind else {
-            continue;
-        };
-        // `--from=` without a value is as if it were not there.
-        let from = copy.from.as_ref().filter(|from| !from.value.is_empty());
-        let Some(from) = from else {
-            continue;
+        let names = match &command.instruction.kind {
+            InstructionKind::Copy(copy) => {
+                // `--from=` without a value is as if it were not there.
+                let from = copy.from.as_ref().filter(|from| !from.value.is_empty());
+                vec![from.map(|from| Name {
+                    word: from.clone(),
+                    may_be_index: true,
+                })]
+            }
+            InstructionKind::Run(run) => run.mounts.iter().map(mounted).collect(),
+            _ => continue,
         };
         let (place, span) = match &command.trigger {
-            Some(_) => (stages.nodes[number].base_span, stages.nodes[number].span),
-            None => (from.span, command.instruction.head.line_span),
+            Some(_) => (
+                Some(stages.nodes[number].base_span),
+                stages.nodes[number].span,
+            ),
+            None => (None, command.instruction.head.line_span),
         };
-        let from = Word::new(from.value.clone(), place);
-        command.source = find(stages, number, &from, span, findings);
+        command.sources = names
+            .into_iter()
+            .map(|name| {
+                let mut name = name?;
+                name.word.span = place.unwrap_or(name.word.span);
+                find(stages, number, &name, span, findings)
+            })
+            .collect();
     }
+}
+
+/// What names a stage.
+struct Name {
+    word: Word,
+    /// True if a number counts stages.
+    may_be_index: bool,
+}
+
+fn mounted(mount: &Word) -> Option<Name> {
+    let from = mount_options::from_of(&mount.value)?;
+    Some(Name {
+        word: Word::new(from, mount.span),
+        may_be_index: false,
+    })
+}
+
+/// Reports whether any instruction of the file mounts something.
+pub(crate) fn has_mounts(stages: &Stages<'_>) -> bool {
+    let commands = stages.nodes.iter().flat_map(|node| &node.commands);
+    commands
+        .filter_map(|command| match &command.instruction.kind {
+            InstructionKind::Run(run) => Some(run),
+            _ => None,
+        })
+        .any(|run| !run.mounts.is_empty())
 }
 
 fn find(
     stages: &mut Stages<'_>,
     number: usize,
-    from: &Word,
+    from: &Name,
     span: Span,
     findings: &mut Findings,
 ) -> Option<usize> {
-    if let Ok(index) = from.value.parse::<i64>() {
+    let Name {
+        word: from,
+        may_be_index,
+    } = from;
+    if let Some(index) = from.value.parse::<i64>().ok().filter(|_| *may_be_index) {
         let found = usize::try_from(index)
             .ok()
             .filter(|index| *index < stages.n_declared);

@@ -86,8 +86,8 @@ pub(crate) enum Base {
 #[derive(Debug)]
 pub(crate) struct Command<'a> {
     pub(crate) instruction: Cow<'a, Instruction>,
-    /// The stage that its `--from` names.
-    pub(crate) source: Option<usize>,
+    /// The stages that it takes files from: the one that `--from` names, or one a `--mount`.
+    pub(crate) sources: Vec<Option<usize>>,
     /// The trigger's text, if it comes from the base's ONBUILD.
     pub(crate) trigger: Option<String>,
 }
@@ -125,7 +125,7 @@ pub(crate) fn analyse<'a>(
     for number in 0..stages.n_declared {
         sources::link_stage(&mut stages, number, findings);
     }
-    stages.is_single = stages.nodes.len() == 1;
+    stages.is_single = stages.nodes.len() == 1 && !sources::has_mounts(&stages);
     cycles::check(&stages, findings);
     if findings.has_errors() {
         return None;
@@ -146,7 +146,7 @@ impl<'a> Stages<'a> {
         .of_from(&stage.from, number);
         let commands = stage.instructions.iter().map(|instruction| Command {
             instruction: Cow::Borrowed(instruction),
-            source: None,
+            sources: Vec::new(),
             trigger: None,
         });
         let node = Node {
@@ -209,12 +209,13 @@ impl<'a> Stages<'a> {
             Base::Stage(base) => Some((base, node.base_span)),
             _ => None,
         };
-        let sources = node.commands.iter().filter_map(|command| {
+        let sources = node.commands.iter().flat_map(|command| {
             let span = match &command.trigger {
                 Some(_) => node.span,
                 None => command.instruction.head.line_span,
             };
-            Some((command.source?, span))
+            let sources = command.sources.iter().flatten();
+            sources.map(move |source| (*source, span))
         });
         base.into_iter().chain(sources)
     }

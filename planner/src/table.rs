@@ -128,9 +128,11 @@ pub(crate) fn weight(kind: &StepKind) -> usize {
             proxy_env,
             extra_hosts,
             pipe_scripts,
+            mounts,
             ..
         }) => {
-            sum(argv) + sum(env) + sum(proxy_env) + sum_pairs(extra_hosts) + sum_pairs(pipe_scripts)
+            let pairs = sum_pairs(extra_hosts) + sum_pairs(pipe_scripts);
+            sum(argv) + sum(env) + sum(proxy_env) + pairs + 512 * mounts.len()
         }
     };
     // A node with its edges, origin and the heads of its strings.

@@ -68,6 +68,8 @@ impl Case {
                 contexts: BTreeMap::new(),
                 network: Network::Default,
                 extra_hosts: Vec::new(),
+                limits: rbuild_planner::Limits::default(),
+                allow_insecure: false,
             },
             arguments,
         }

@@ -25,6 +25,11 @@ pub(super) fn resolve(context: &StepContext<'_>, run: &Run) -> Result<(Record, b
     if run.argv.is_empty() {
         return Err(StepError::EmptyCommand);
     }
+    if !run.mounts.is_empty() {
+        return Err(StepError::NoSandbox {
+            reason: "RUN --mount is not carried out yet".to_owned(),
+        });
+    }
     context.find_or_make(key(context, run), || make(context, run))
 }
 
@@ -40,6 +45,9 @@ fn key(context: &StepContext<'_>, run: &Run) -> (CacheKey, Vec<Leaf>) {
         network,
         extra_hosts,
         pipe_scripts,
+        mounts: _,
+        security: _,
+        limits: _,
     } = run;
     let Step {
         kind: _,

@@ -6,6 +6,7 @@
 mod config;
 mod files;
 mod from;
+mod mounts;
 mod run;
 pub(crate) use run::PROXIES;
 mod scope;
@@ -69,7 +70,7 @@ impl<'s, 'a> Lowering<'s, 'a> {
         for command in &node.commands {
             self.trigger = command.trigger.as_deref();
             let instruction = command.instruction.as_ref();
-            if let Err(fault) = self.carry_out(instruction, command.source) {
+            if let Err(fault) = self.carry_out(instruction, &command.sources) {
                 let fault = match self.trigger {
                     Some(trigger) => messages::in_trigger(fault, trigger, node.base_span),
                     None => fault,
@@ -86,15 +87,17 @@ impl<'s, 'a> Lowering<'s, 'a> {
     fn carry_out(
         &mut self,
         instruction: &'s Instruction,
-        source: Option<usize>,
+        sources: &[Option<usize>],
     ) -> Result<(), Diagnostic> {
         let head = &instruction.head;
         match &instruction.kind {
             InstructionKind::Arg(declarations) => self.arg(declarations),
             InstructionKind::Env(pairs) => self.env(pairs, head),
             InstructionKind::Label(pairs) => self.label(pairs, head),
-            InstructionKind::Run(run) => self.run(run, head),
-            InstructionKind::Copy(copy) => self.copy(copy, head, source),
+            InstructionKind::Run(run) => self.run(run, head, sources),
+            InstructionKind::Copy(copy) => {
+                self.copy(copy, head, sources.first().copied().flatten())
+            }
             InstructionKind::Add(add) => self.add(add, head),
             InstructionKind::Workdir(path) => self.workdir(path, head),
             InstructionKind::User(user) => self.user(user, head),

@@ -10,7 +10,7 @@ use crate::display;
 use crate::history;
 use crate::messages;
 use crate::paths;
-use crate::plan::{self, Network, StepKind};
+use crate::plan::{self, Network, Security, StepKind};
 use crate::state::WINDOWS;
 
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -33,8 +33,17 @@ struct Script {
 }
 
 impl Lowering<'_, '_> {
-    pub(super) fn run(&mut self, run: &Run, head: &Head) -> Result<(), Diagnostic> {
-        self.refuse_flags(run)?;
+    pub(super) fn run(
+        &mut self,
+        run: &Run,
+        head: &Head,
+        sources: &[Option<usize>],
+    ) -> Result<(), Diagnostic> {
+        if let Some(device) = run.devices.first() {
+            return Err(messages::device(device.span));
+        }
+        let security = self.security(run)?;
+        let mounts = self.mounts(&run.mounts, sources)?;
         let script = self.script(run, head)?;
         let env = self.state.env.entries().to_vec();
         let kind = StepKind::Run(plan::Run {
@@ -47,40 +56,35 @@ impl Lowering<'_, '_> {
             network: self.network(run),
             extra_hosts: self.stages.request.extra_hosts.clone(),
             pipe_scripts: script.pipe_scripts,
+            mounts: mounts.mounts,
+            security,
+            limits: self.stages.request.limits.clone(),
         });
+        let mut arguments: Vec<_> = run.mounts.iter().map(|mount| mount.span).collect();
+        arguments.extend(script.arguments);
         let step = NewStep {
             kind,
             span: head.span,
-            arguments: script.arguments,
+            arguments,
             display: script.display,
         };
-        let step = self.push(step, &[])?;
+        let step = self.push(step, &mounts.sources)?;
         let args = self.state.args.values(&self.state.env);
         let text = history::run_text(args, &script.argv);
         self.commit(history::layer(text), Some(step), head.line_span)
     }
 
-    /// Refuses what would change what the command sees.
-    fn refuse_flags(&mut self, run: &Run) -> Result<(), Diagnostic> {
-        let mounts = run.mounts.iter().map(|word| {
-            let help = "copy the files it needs with COPY, or remove the flag";
-            messages::unsupported("RUN --mount", help, word.span)
-        });
-        let devices = run.devices.iter().map(|word| {
-            let help = "remove the flag; the command finds the usual devices in /dev";
-            messages::unsupported("RUN --device", help, word.span)
-        });
-        let security = run.security.iter().filter_map(|word| {
-            let help = "remove the flag; the command runs without additional privileges";
-            let is_insecure = word.value.eq_ignore_ascii_case("insecure");
-            is_insecure.then(|| messages::unsupported("RUN --security=insecure", help, word.span))
-        });
-        let mut faults: Vec<_> = mounts.chain(devices).chain(security).collect();
-        let last = faults.pop();
-        for fault in faults {
-            self.report(fault);
+    fn security(&self, run: &Run) -> Result<Security, Diagnostic> {
+        match &run.security {
+            Some(word) if word.value == "insecure" => {
+                if self.stages.request.allow_insecure {
+                    Ok(Security::Insecure)
+                } else {
+                    Err(messages::insecure(word.span))
+                }
+            }
+            _ => Ok(Security::Sandbox),
         }
-        last.map_or(Ok(()), Err)
     }
 
     fn script(&self, run: &Run, head: &Head) -> Result<Script, Diagnostic> {
@@ -194,14 +198,5 @@ impl Lowering<'_, '_> {
         };
         let step = self.push(step, &[])?;
         self.commit(history::workdir(text), Some(step), head.line_span)
-    }
-
-    /// Reports a fault beside the one that an instruction returns.
-    pub(super) fn report(&mut self, fault: Diagnostic) {
-        let fault = match self.trigger {
-            Some(trigger) => messages::in_trigger(fault, trigger, self.node().base_span),
-            None => fault,
-        };
-        self.shared.findings.report(fault);
     }
 }

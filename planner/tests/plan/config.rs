@@ -1,6 +1,6 @@
 //! Image configs and history: rows K1 to K15 and A6 to A8 of the reference's tables, and more.
 
-use rbuild_planner::{Network, StepKind};
+use rbuild_planner::{Network, Security, StepKind};
 use serde_json::json;
 
 use crate::support::{Case, case};
@@ -264,14 +264,15 @@ fn network_modes() {
 }
 
 #[test]
-fn run_flags_that_are_not_built_yet() {
-    case("F\nRUN --mount=type=cache,target=/a x").check_error(
-        "RUN --mount is not supported by this version of rbuild",
-        "type=cache,target=/a",
-    );
-    case("F\nRUN --security=insecure x").check_error(
-        "RUN --security=insecure is not supported by this version of rbuild",
-        "insecure",
+fn privileges_are_asked_for() {
+    case("F\nRUN --security=insecure x")
+        .check_error("security.insecure is not allowed", "insecure");
+    let mut insecure = case("F\nRUN --security=insecure x");
+    insecure.request.allow_insecure = true;
+    assert_eq!(insecure.only_run().security, Security::Insecure);
+    case("F\nRUN --device=vendor/class=name x").check_error(
+        "device feature is only supported in Dockerfile frontend 1.14.0-labs or later",
+        "vendor/class=name",
     );
     assert_eq!(case("F\nRUN --security=sandbox x").only_run().argv[2], "x");
 }

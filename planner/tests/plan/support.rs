@@ -39,6 +39,8 @@ pub(crate) fn case(text: &str) -> Case {
             contexts: BTreeMap::new(),
             network: Network::Default,
             extra_hosts: Vec::new(),
+            limits: rbuild_planner::Limits::default(),
+            allow_insecure: false,
         },
         images: BTreeMap::new(),
     }
