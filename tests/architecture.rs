@@ -270,3 +270,78 @@ fn crates_share_lints_and_describe_themselves() {
         );
     }
 }
+
+/// Tables of the language's reference and how many rows each has: lexing, arguments, heredocs,
+/// expansion, stages, mounts of RUN, files of COPY and ADD, ignore files, configs, keys.
+const ROWS: &[(char, usize)] = &[
+    ('L', 30),
+    ('A', 36),
+    ('H', 27),
+    ('E', 30),
+    ('S', 24),
+    ('M', 20),
+    ('C', 40),
+    ('G', 16),
+    ('K', 23),
+    ('Q', 15),
+];
+
+/// Rows of what is not built yet.
+const ROWS_TO_COME: &[&str] = &[
+    "S21", "M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M9", "M10", "M11", "M12", "M13", "M14",
+    "M15", "M16", "M17", "M18", "M19", "M20", "K16", "K17", "K18", "K19", "K20", "K21", "K22",
+    "Q7", "Q8",
+];
+
+/// Returns the rows that a line of a test names: `"C21"` or `"C21 …"` in a table, and
+/// `fn c21_…`, `fn c21_c22_…`, `fn c19_to_c21_…`.
+fn rows_of(line: &str) -> Vec<(char, usize)> {
+    let row = |word: &str| -> Option<(char, usize)> {
+        let table = word.chars().next()?.to_ascii_uppercase();
+        let number = word.get(1..)?.parse().ok()?;
+        ROWS.iter()
+            .any(|(name, _)| *name == table)
+            .then_some((table, number))
+    };
+    let mut found: Vec<_> = line
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| text.starts_with(char::is_uppercase))
+        .filter_map(|text| row(text.split(' ').next()?))
+        .collect();
+    let Some(name) = line.trim_start().strip_prefix("fn ") else {
+        return found;
+    };
+    let mut is_range = false;
+    for word in name.split('_') {
+        match (row(word), found.last().copied()) {
+            (Some((table, end)), Some((_, start))) if is_range => {
+                found.extend((start + 1..=end).map(|number| (table, number)));
+            }
+            (Some(found_row), _) => found.push(found_row),
+            (None, _) if word == "to" || word == "and" => {}
+            (None, _) => break,
+        }
+        is_range = word == "to";
+    }
+    found
+}
+
+#[test]
+fn every_row_of_the_reference_is_tested() {
+    let mut tested = std::collections::BTreeSet::new();
+    for path in sources() {
+        if path.to_string_lossy().contains("test") {
+            tested.extend(read(&path).lines().flat_map(rows_of));
+        }
+    }
+    let missing: Vec<String> = ROWS
+        .iter()
+        .flat_map(|(table, n_rows)| (1..=*n_rows).map(|number| (*table, number)))
+        .filter(|row| !tested.contains(row))
+        .map(|(table, number)| format!("{table}{number}"))
+        .filter(|row| !ROWS_TO_COME.contains(&row.as_str()))
+        .collect();
+    assert_eq!(missing, [""; 0], "no test is named after these rows");
+}

@@ -16,6 +16,7 @@ mod errors;
 mod examples;
 mod examples_content;
 mod instructions;
+mod keys;
 mod layer_listings;
 mod memory;
 mod outputs;

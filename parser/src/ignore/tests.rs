@@ -47,14 +47,14 @@ fn kept(file: &str) -> Vec<&'static str> {
 }
 
 /// Checks which entries an ignore file drops.
-fn drops(file: &str, expected: &[&str]) {
+fn drops(row: &str, file: &str, expected: &[&str]) {
     let kept = kept(file);
     let dropped: Vec<&str> = TREE
         .iter()
         .copied()
         .filter(|entry| !kept.contains(entry))
         .collect();
-    assert_eq!(dropped, expected, "{file:?}");
+    assert_eq!(dropped, expected, "{row}: {file:?}");
 }
 
 const FOO: &[&str] = &[
@@ -67,58 +67,74 @@ const FOO: &[&str] = &[
 ];
 
 #[test]
+fn rows() {
+    let below = &FOO[1..];
+    let with = |more: &[&'static str]| [FOO, more].concat();
+    for (row, file, dropped) in [
+        ("G1", "foo", FOO.to_vec()),
+        ("G1", "/foo", FOO.to_vec()),
+        ("G1", "foo/", FOO.to_vec()),
+        ("G1", "./foo", FOO.to_vec()),
+        ("G2", "foo/*", below.to_vec()),
+        ("G2", "foo/**", below.to_vec()),
+        ("G3", "**/foo", with(&["p/foo/", "p/foo/x"])),
+        ("G4", "foo*", with(&["foobar/", "foobar/k"])),
+        ("G5", "**foo", with(&["p/foo/", "p/foo/x", "xfoo"])),
+        (
+            "G7",
+            "foo\n!foo/bar/*",
+            vec!["foo/", "foo/bar/", "foo/x", "foo/y.txt"],
+        ),
+        ("G8", "!foo\nfoo", FOO.to_vec()),
+        ("G9", "*/*.txt", vec!["foo/y.txt"]),
+        ("G10", " #foo", vec![]),
+        ("G13", "^fo*", with(&["foobar/", "foobar/k"])),
+        ("G14", "[!f]oo", FOO.to_vec()),
+        ("G14", "[^f]oo", vec![]),
+    ] {
+        drops(row, file, &dropped);
+    }
+    assert_eq!(kept("*\n!foo/bar/z"), ["foo/bar/z"], "G6");
+    for (row, file, message) in [
+        ("G11", "!", "illegal exclusion pattern: \"!\""),
+        ("G12", "[", "syntax error in pattern"),
+        ("G12", "foo\\", "syntax error in pattern"),
+    ] {
+        let error = Ignore::parse(file.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, message, "{row}: {file:?}");
+    }
+}
+
+#[test]
 fn patterns() {
-    for file in [
-        "foo",
-        "/foo",
-        "foo/",
-        "./foo",
-        "  foo  ",
-        "foo\r",
-        "x/../foo",
-        "\u{feff}foo",
-    ] {
-        drops(file, FOO);
+    for file in ["  foo  ", "foo\r", "x/../foo", "\u{feff}foo"] {
+        drops("", file, FOO);
     }
-    drops("foo/*", &FOO[1..]);
-    drops("foo/**", &FOO[1..]);
-    drops("**/foo", &[FOO, &["p/foo/", "p/foo/x"]].concat());
-    drops("foo*", &[FOO, &["foobar/", "foobar/k"]].concat());
-    drops("foo**", &[FOO, &["foobar/", "foobar/k"]].concat());
-    drops("**foo", &[FOO, &["p/foo/", "p/foo/x", "xfoo"]].concat());
-    drops("*/*.txt", &["foo/y.txt"]);
-    drops("**/*.txt", &["b.txt", "foo/bar/w.txt", "foo/y.txt"]);
-    drops("foo/**/z", &["foo/bar/z"]);
-    drops("^fo*", &[FOO, &["foobar/", "foobar/k"]].concat());
-    drops("[!f]oo", FOO);
-    drops("[^f]oo", &[]);
-    drops("?", &["a", "p/", "p/foo/", "p/foo/x"]);
+    drops("", "foo**", &[FOO, &["foobar/", "foobar/k"]].concat());
+    drops("", "**/*.txt", &["b.txt", "foo/bar/w.txt", "foo/y.txt"]);
+    drops("", "foo/**/z", &["foo/bar/z"]);
+    drops("", "?", &["a", "p/", "p/foo/", "p/foo/x"]);
     for file in ["*", "**", "**/*", "***"] {
-        drops(file, TREE);
+        drops("", file, TREE);
     }
     for file in [
-        "", "#foo", ".", "/", "..", "../a", "bar", " #foo", "\\#foo", "Foo", "{foo,a}",
+        "", "#foo", ".", "/", "..", "../a", "bar", "\\#foo", "Foo", "{foo,a}",
     ] {
-        drops(file, &[]);
+        drops("", file, &[]);
     }
 }
 
 #[test]
 fn taking_in_again() {
-    assert_eq!(kept("*\n!foo/bar/z"), ["foo/bar/z"]);
     assert_eq!(kept("*\n! foo/bar/z"), ["foo/bar/z"]);
+    drops("", "foo\n!foo/bar", &["foo/", "foo/x", "foo/y.txt"]);
     drops(
-        "foo\n!foo/bar/*",
-        &["foo/", "foo/bar/", "foo/x", "foo/y.txt"],
-    );
-    drops("!foo\nfoo", FOO);
-    drops("foo\n!foo/bar", &["foo/", "foo/x", "foo/y.txt"]);
-    drops(
+        "",
         "foo\n!foo/bar\nfoo/bar/z",
         &["foo/", "foo/bar/z", "foo/x", "foo/y.txt"],
     );
-    drops("**/*.txt\n!**/w.txt", &["b.txt", "foo/y.txt"]);
-    drops("*\n!**", &[]);
+    drops("", "**/*.txt\n!**/w.txt", &["b.txt", "foo/y.txt"]);
+    drops("", "*\n!**", &[]);
 }
 
 #[test]
@@ -162,10 +178,7 @@ fn pruning() {
 #[test]
 fn errors() {
     let message = |file: &str| Ignore::parse(file.as_bytes()).unwrap_err().to_string();
-    assert_eq!(message("!"), "illegal exclusion pattern: \"!\"");
     assert_eq!(message("a\n! "), "illegal exclusion pattern: \"!\"");
-    assert_eq!(message("["), "syntax error in pattern");
-    assert_eq!(message("foo\\"), "syntax error in pattern");
     assert_eq!(
         Ignore::parse(b"# x\n\na[").unwrap_err(),
         IgnoreError::BadPattern {

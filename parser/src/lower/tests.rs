@@ -53,96 +53,14 @@ fn command_text(command: &CommandLine) -> String {
     }
 }
 
-/// Returns the commands of all `RUN`s in a file.
-fn runs(source: &str) -> Vec<String> {
-    let parsed = parse(source.as_bytes());
-    assert!(!parsed.has_errors(), "{source:?}: {:?}", parsed.diagnostics);
-    let stages = parsed.dockerfile.stages.iter();
-    stages
-        .flat_map(|stage| &stage.instructions)
-        .filter_map(|instruction| match &instruction.kind {
-            InstructionKind::Run(run) => Some(command_text(&run.command)),
-            _ => None,
-        })
-        .collect()
-}
-
-#[test]
-fn lexing() {
-    let cases: &[(&str, &[&str])] = &[
-        ("\u{feff}FROM scratch", &[]),
-        ("\u{feff}#escape=`\nFROM scratch\nRUN a `\nb", &["a b"]),
-        ("FROM scratch\r\nRUN a \\\r\n  b\r\n", &["a   b"]),
-        ("\n# escape=`\nFROM scratch\nRUN a `\nRUN b", &["a `", "b"]),
-        (
-            "# foo=bar\n# escape=`\nFROM scratch\nRUN a `\nRUN b",
-            &["a `", "b"],
-        ),
-        (
-            "#!/bin/x\n# escape=`\nFROM scratch\nRUN a `\nRUN b",
-            &["a `", "b"],
-        ),
-        ("   # escape=`\nFROM scratch\nRUN a `\nb", &["a b"]),
-        ("# escape=\nFROM scratch\nRUN a \\\nb", &["a b"]),
-        ("FROM scratch\nRUN a \\\n# c\n  b", &["a   b"]),
-        ("FROM scratch\n# c \\\nRUN a", &["a"]),
-        ("FROM scratch\nRUN a \\\n\n  b\nRUN c", &["a   b", "c"]),
-        ("FROM scratch\nRUN a \\", &["a"]),
-        ("FROM scratch\nRUN a \\\\\nRUN b", &["a \\\\", "b"]),
-        ("FROM scratch\nRUN a \\\\\\\nRUN b", &["a \\\\\\", "b"]),
-        ("FROM scratch\nRUN a \\  \n b", &["a  b"]),
-        ("\\\nFROM scratch", &[]),
-        ("FROM scratch\nRUN a\\\n\\\nb", &["ab"]),
-        (
-            "FROM scratch\n\tRUN\u{b}echo  a   b \\\n  c",
-            &["echo  a   b   c"],
-        ),
-    ];
-    for (source, expected) in cases {
-        assert_eq!(runs(source), *expected, "{source:?}");
-    }
-}
-
 #[test]
 fn lexing_errors() {
     let cases: &[(&str, &[&str])] = &[
         (
-            "FROM scratch\rRUN a\r",
-            &["FROM requires either one or three arguments"],
-        ),
-        (
-            "# escape=`\n# escape=`\nFROM scratch",
-            &["only one escape parser directive can be used"],
-        ),
-        (
-            "# escape=x\nFROM scratch",
-            &["invalid escape token 'x' does not match ` or \\"],
-        ),
-        (
-            "FROM scratch\nFOO",
-            &["unknown instruction: FOO (did you mean FROM?)"],
-        ),
-        (
-            "FROM scratch\nrunn x",
-            &["unknown instruction: runn (did you mean run?)"],
-        ),
-        (
             "RUN x\nCMD y\nFROM scratch",
             &["no build stage in current context"],
         ),
-        ("", &["the Dockerfile cannot be empty"]),
-        ("\n \n\t\n", &["file with no instructions"]),
-        ("# a\n", &["file with no instructions"]),
         ("# escape=`\n", &["file with no instructions"]),
-        ("ARG a", &["dockerfile contains no stages to build"]),
-        (
-            "FROM\u{a0}scratch",
-            &["unknown instruction: FROM\u{a0}scratch"],
-        ),
-        (
-            "FROM scratch # hi",
-            &["FROM requires either one or three arguments"],
-        ),
         ("FROM", &["FROM requires either one or three arguments"]),
         (
             "FROM AS x",
@@ -166,15 +84,9 @@ fn lexing_errors() {
 }
 
 #[test]
-fn line_length() {
-    let line = |length: usize| format!("RUN {}", "x".repeat(length - 4));
+fn lines_of_a_continuation_have_the_same_limit() {
     let too_long = "dockerfile line greater than max allowed size of 65535";
-    assert!(errors(&format!("FROM scratch\n{}\n", line(65_535))).is_empty());
-    fails(&line(65_536), too_long);
-    fails(&format!("{}\r\n", line(65_535)), too_long);
     fails(&format!("RUN a \\\n{}\\\nb", "x".repeat(65_536)), too_long);
-    let joined = format!("FROM scratch\n{0}\\\n{0}\\\n{0}", line(60_000));
-    assert_eq!(runs(&joined)[0].len(), 3 * 60_000 - 4);
 }
 
 #[test]
@@ -188,34 +100,6 @@ fn empty_continuation_lines() {
     assert_eq!(warning.message, "Empty continuation line");
     assert_eq!(&source[warning.span.start..warning.span.end], "  b");
     assert_eq!(warning.labels[0].0, Span::new(21, 21));
-}
-
-#[test]
-fn commands() {
-    let cases = [
-        ("RUN [\"a\",\"b\"]", "[a|b]"),
-        ("RUN ['a','b']", "['a','b']"),
-        ("RUN [\"a\"] foo", "[\"a\"] foo"),
-        ("RUN [\"c:\\windows\"]", "[\"c:\\windows\"]"),
-        ("RUN [\"a\", \\\n\"b\"]", "[a|b]"),
-        ("RUN -- --foo x", "--foo x"),
-        ("RUN", ""),
-        ("CMD []", "[]"),
-        ("CMD", ""),
-        ("ENTRYPOINT []", "[]"),
-        ("ENTRYPOINT a  b", "a  b"),
-    ];
-    for (line, expected) in cases {
-        let (InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command)) = only(line)
-        else {
-            let InstructionKind::Run(run) = only(line) else {
-                panic!("{line}")
-            };
-            assert_eq!(command_text(&run.command), expected, "{line}");
-            continue;
-        };
-        assert_eq!(command_text(&command), expected, "{line}");
-    }
 }
 
 const STRINGS_ONLY: &str = "when using JSON array syntax, arrays must be comprised of strings only";
@@ -498,64 +382,18 @@ fn bodies(lines: &str) -> Vec<(String, String)> {
 #[test]
 fn heredocs() {
     let body = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-    assert_eq!(bodies("RUN <<EOF\na\nEOF"), [body("EOF", "a\n")]);
-    assert_eq!(
-        bodies("RUN <<EOF\na\nEOF \nEOF"),
-        [body("EOF", "a\nEOF \n")]
-    );
-    assert_eq!(
-        bodies("RUN <<-EOF\n\techo\n\tEOF"),
-        [body("EOF", "\techo\n")]
-    );
-    assert_eq!(
-        bodies("RUN <<-EOF\na\n  EOF\nEOF"),
-        [body("EOF", "a\n  EOF\n")]
-    );
-    assert_eq!(
-        bodies("COPY <<A <<B /d/\n1\nA\n2\nB"),
-        [body("A", "1\n"), body("B", "2\n")]
-    );
-    assert_eq!(bodies("RUN 3<<EOF cat\nx\nEOF"), [body("EOF", "x\n")]);
-    assert_eq!(bodies("RUN cat << EOF\nhi\nEOF"), [body("EOF", "hi\n")]);
-    assert_eq!(
-        bodies("RUN <<EOF\n# c\n\\\nx \\\nEOF"),
-        [body("EOF", "# c\n\\\nx \\\n")]
-    );
-    assert_eq!(bodies("RUN <<EOF\r\nx\r\nEOF\r\n"), [body("EOF", "x\r\n")]);
     assert_eq!(
         bodies("RUN cat <<A \\\n<<B\nA\nB"),
         [body("A", ""), body("B", "")]
     );
-    for lines in [
-        "RUN echo $((1<<2))",
-        "RUN cat <<<foo",
-        "RUN echo \"<<EOF\"",
-        "ENV A=<<EOF",
-        "CMD <<EOF",
-        "RUN [\"<<EOF\"]",
-    ] {
-        assert!(bodies(lines).is_empty(), "{lines}");
-    }
+    assert!(bodies("RUN [\"<<EOF\"]").is_empty());
 }
 
 #[test]
 fn heredoc_errors() {
-    fails("RUN <<EOF\na", "unterminated heredoc");
-    fails("RUN echo $((1 << 2))", "unterminated heredoc");
     fails(
         &format!("RUN <<EOF\n{}\nEOF", "x".repeat(65_536)),
         "unterminated heredoc",
-    );
-    assert_eq!(
-        errors("FROM scratch\nRUN cat<<EOF\nx\nEOF"),
-        [
-            "unknown instruction: x",
-            "unknown instruction: EOF (did you mean ENV?)"
-        ]
-    );
-    assert_eq!(
-        errors("FROM scratch\nRUN echo it's <<EOF\nEOF"),
-        ["unknown instruction: EOF (did you mean ENV?)"]
     );
 }
 

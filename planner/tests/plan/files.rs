@@ -30,7 +30,7 @@ fn check(line: &str, sources: &[&str], dest: &str) {
 }
 
 #[test]
-fn sources_and_destinations() {
+fn c25_c27_c28_sources_and_destinations() {
     check("COPY a /b", &["/a"], "/b");
     check("COPY a b c/", &["/a", "/b"], "/c/");
     check("COPY ../../a/. /b/.", &["/a"], "/b/");

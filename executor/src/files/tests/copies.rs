@@ -204,7 +204,7 @@ fn c19_to_c21_links_in_the_destination() {
 }
 
 #[test]
-fn c26_and_c27_odd_sources() {
+fn c26_odd_sources() {
     let world = World::new(&["f644 arr[0].txt=0", "f644 a=A", "f644 b=B"]);
     world.check(
         &copy("arr[[]0].txt /n/"),
