@@ -5,6 +5,7 @@
 //! variables, images or other stages are the planner's. All of them are reported as they are found,
 //! and a [`Filter`] then leaves out what the file does not want to hear.
 
+pub mod buildkit;
 pub mod config;
 mod filter;
 pub mod rule;
