@@ -11,6 +11,7 @@
 )]
 
 mod cache;
+mod config;
 mod crash;
 mod errors;
 mod examples;

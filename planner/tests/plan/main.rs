@@ -4,6 +4,7 @@
 mod config;
 mod files;
 mod limits;
+mod mounts;
 mod needs;
 mod onbuild;
 mod platforms;
