@@ -79,7 +79,11 @@ impl Failure {
     /// Returns what is written to standard error.
     pub(crate) fn render(&self) -> String {
         match self {
-            Self::Source(source, diagnostics) => render_all(source, diagnostics),
+            Self::Source(source, diagnostics) => {
+                let first = diagnostics.iter().find(|found| found.is_error());
+                let summary = first.map(|found| summary(&headline(source, found)));
+                render_all(source, diagnostics) + &summary.unwrap_or_default()
+            }
             Self::Error(error) => draw(&plain(&chain(error.as_ref()), None)),
             Self::Message { text, help } => draw(&plain(text, help.as_deref())),
             Self::Usage(text) => format!("rbuild: {}\n", clean_text(text)),
@@ -120,7 +124,21 @@ fn render_build(source: &Source, plan: &Plan, error: &BuildError) -> String {
         text.push_str(&last_lines(&origin.title, last_output));
     }
     text.push_str(&draw(&excerpt(source, &diagnostic)));
+    let prefix = match cause.as_ref() {
+        StepError::Files(FilesError::NotFound { .. }) => CHECKSUM,
+        _ => "",
+    };
+    text.push_str(&summary(&format!("{prefix}{}", diagnostic.message)));
     text
+}
+
+/// What BuildKit was about to do with a source that is not there.
+const CHECKSUM: &str = "failed to compute cache key: failed to calculate checksum of ref source: ";
+
+/// The last line of a failed build, in the words that scripts look for.
+fn summary(message: &str) -> String {
+    let message = clean_text(message).replace('\n', " ");
+    format!("ERROR: failed to build: failed to solve: {message}\n")
 }
 
 /// What a failed step wrote last, between rules.
@@ -181,15 +199,7 @@ fn plain(text: &str, help: Option<&str>) -> Report {
 
 fn excerpt(source: &Source, diagnostic: &Diagnostic) -> Report {
     let text = displayable(&source.text);
-    let prefix = if diagnostic.code.starts_with("parse::") {
-        format!(
-            "dockerfile parse error on line {}: ",
-            line_of(&text, diagnostic.span)
-        )
-    } else {
-        String::new()
-    };
-    let mut report = MietteDiagnostic::new(clean_text(&format!("{prefix}{}", diagnostic.message)));
+    let mut report = MietteDiagnostic::new(clean_text(&headline(source, diagnostic)));
     report.severity = Some(match diagnostic.severity {
         diagnostic::Severity::Error => Severity::Error,
         diagnostic::Severity::Warning => Severity::Warning,
@@ -215,8 +225,19 @@ fn label(text: &str, span: Span, what: Option<String>) -> LabeledSpan {
     LabeledSpan::new(what, start, end - start)
 }
 
-fn line_of(text: &str, span: Span) -> usize {
-    text.as_bytes()[..span.start.min(text.len())]
+/// What is wrong, with the line for what is wrong with the text itself.
+fn headline(source: &Source, diagnostic: &Diagnostic) -> String {
+    let message = &diagnostic.message;
+    if diagnostic.code.starts_with("parse::") {
+        let line = line_of(&source.text, diagnostic.span);
+        format!("dockerfile parse error on line {line}: {message}")
+    } else {
+        message.clone()
+    }
+}
+
+fn line_of(text: &[u8], span: Span) -> usize {
+    text[..span.start.min(text.len())]
         .iter()
         .filter(|byte| **byte == b'\n')
         .count()

@@ -45,6 +45,8 @@ pub enum Event {
     Failed {
         /// Which step.
         step: StepId,
+        /// What went wrong, without its causes.
+        message: String,
         /// How long it took.
         duration: Duration,
     },

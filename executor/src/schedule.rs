@@ -96,7 +96,11 @@ pub(crate) fn run_all<T: Clone + Send + Sync>(
                     if stopped {
                         on_event(Event::Cancelled { step });
                     } else {
-                        on_event(Event::Failed { step, duration });
+                        on_event(Event::Failed {
+                            step,
+                            message: source.to_string(),
+                            duration,
+                        });
                         failure.get_or_insert((step, argument, source));
                     }
                     n_open -= queue.clear();

@@ -57,8 +57,8 @@ impl<'a> Json<'a> {
                 }
                 self.vertex(step, fields);
             }
-            Event::Failed { step, .. } => {
-                self.vertex(step, json!({"completed": now(), "error": "failed"}));
+            Event::Failed { step, message, .. } => {
+                self.vertex(step, json!({"completed": now(), "error": message}));
             }
             Event::Cancelled { step } => {
                 self.vertex(step, json!({"completed": now(), "error": "canceled"}));

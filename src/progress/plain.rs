@@ -76,8 +76,9 @@ impl<'a> Plain<'a> {
                     format!("DONE {}", seconds(duration))
                 },
             ),
-            Event::Failed { step, duration } => {
-                self.end(step, &format!("ERROR after {}", seconds(duration)));
+            Event::Failed { step, message, .. } => {
+                let message = clean_text(&message).replace('\n', " ");
+                self.end(step, &format!("ERROR: {message}"));
             }
             Event::Cancelled { step } => self.end(step, "CANCELED"),
             _ => {}

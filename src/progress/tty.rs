@@ -72,7 +72,7 @@ impl<'a> Tty<'a> {
                     State::Done(duration)
                 };
             }),
-            Event::Failed { step, duration } => {
+            Event::Failed { step, duration, .. } => {
                 self.row(step, |row| row.state = State::Failed(duration));
             }
             Event::Cancelled { step } => self.row(step, |row| row.state = State::Cancelled),

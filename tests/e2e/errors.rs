@@ -158,6 +158,48 @@ fn users_that_do_not_exist() {
     assert_eq!(env.build_image(&context, &[]).node("file.txt").uid, 0);
 }
 
+/// The last line is BuildKit's: scripts look for its words.
+#[test]
+fn the_last_line_says_it_in_buildkits_words() {
+    for (dockerfile, message) in [
+        (
+            "FROM scratch\nCOPYY a b\nFOO\n",
+            "dockerfile parse error on line 2: unknown instruction: COPYY (did you mean COPY?)",
+        ),
+        ("FROM scratch\nSTOPSIGNAL nope\n", "invalid signal: nope"),
+        (
+            "FROM scratch\nCOPY missing /\n",
+            "failed to compute cache key: failed to calculate checksum of ref source: \
+             \"/missing\": not found",
+        ),
+        (
+            "FROM scratch AS a\nCOPY --from=0 x y\n",
+            "circular dependency detected on stage: a",
+        ),
+    ] {
+        let run = refused(dockerfile, &[]);
+        let expected = format!("ERROR: failed to build: failed to solve: {message}");
+        assert_eq!(
+            run.stderr.lines().last(),
+            Some(expected.as_str()),
+            "{}",
+            run.report()
+        );
+    }
+    let dockerfile = "FROM busybox\nRUN echo a \\\n && false\n";
+    let run = refused_on_busybox(dockerfile, &["--progress=plain"]);
+    need!(run.is_some(), "{NEEDS}");
+    let run = run.unwrap();
+    let message =
+        "process \"/bin/sh -c echo a  && false\" did not complete successfully: exit code: 1";
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    let last = format!("ERROR: failed to build: failed to solve: {message}");
+    assert_eq!(lines.last(), Some(&last.as_str()), "{}", run.report());
+    let of_step = format!(" ERROR: {message}");
+    let is_step = |line: &&str| line.starts_with('#') && line.ends_with(&of_step);
+    assert!(lines.iter().any(is_step), "{}", run.report());
+}
+
 /// What this version does not do is refused by name, never left out in silence.
 #[test]
 fn unsupported_features_are_refused() {
