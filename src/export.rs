@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rbuild_executor::{BuiltImage, export_directory, export_tar};
 use rbuild_image::archive::{
-    ArchiveImage, Check, Durability, Output, save, write_file, write_oci, write_oci_folder,
+    ArchiveImage, Durability, Output, save, write_file, write_oci, write_oci_folder,
 };
 use rbuild_image::error::ImageError;
 use rbuild_image::manifest::Descriptor;
@@ -55,7 +55,7 @@ impl Export<'_> {
                     target: target.clone(),
                     names: self.names.to_vec(),
                 };
-                write_oci_folder(&self.workplace.store, &[image], Check::Length, directory)?;
+                write_oci_folder(&self.workplace.store, &[image], directory)?;
                 Ok(Exported {
                     target: Some(target),
                 })
@@ -80,7 +80,6 @@ impl Export<'_> {
         write: fn(
             &rbuild_image::store::Store,
             &[ArchiveImage],
-            Check,
             &mut Output<'_>,
         ) -> Result<(), ImageError>,
     ) -> Result<Exported, Failure> {
@@ -91,8 +90,7 @@ impl Export<'_> {
             names: self.names.to_vec(),
         };
         let store = &self.workplace.store;
-        let write =
-            |out: &mut Output<'_>| write(store, std::slice::from_ref(&image), Check::Length, out);
+        let write = |out: &mut Output<'_>| write(store, std::slice::from_ref(&image), out);
         match place {
             Place::File(path) => write_file(path, Durability::Quick, write)?,
             Place::Stdout => {

@@ -38,6 +38,12 @@ pub enum ImageError {
         /// What it is.
         found: Digest,
     },
+    /// A blob of the store that is not what it was when it was stored.
+    #[error("blob {digest} of the local store was damaged; it has been removed, try again")]
+    DamagedBlob {
+        /// What it should be.
+        digest: Digest,
+    },
     /// Content that is not as long as its descriptor says.
     #[error("blob {digest} has {found_bytes} bytes instead of {expected_bytes}")]
     SizeMismatch {

@@ -86,6 +86,8 @@ pub fn enter(wish: Isolation) -> Result<Entered, SandboxError> {
         .map_err(|count| SandboxError::Threads { count })?;
     // An inherited "ignore" would have the kernel reap our children before we can.
     sys::default_signal_action(libc::SIGCHLD);
+    // A file that grows beyond a limit is an error that can be told, not a reason to die. Steps get their own default.
+    sys::ignore_signal(libc::SIGXFSZ);
     let me = Me::look();
     let mut notes = Vec::new();
     let mode = match wish {

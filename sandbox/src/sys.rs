@@ -416,6 +416,13 @@ pub(crate) fn default_signal_action(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// Ignores one signal.
+#[expect(unsafe_code, reason = "rustix does not wrap sigaction")]
+pub(crate) fn ignore_signal(signal: i32) {
+    // SAFETY: no handler is installed; a number that cannot be changed is refused with an error.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
 /// `kill(2)`; a negative `pid` means a process group.
 #[expect(unsafe_code, reason = "rustix takes named signals only")]
 pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {

@@ -3,9 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use rbuild_image::archive::{
-    ArchiveImage, Check, Durability, Output, export_target, save, write_file,
-};
+use rbuild_image::archive::{ArchiveImage, Durability, Output, export_target, save, write_file};
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::record::{Found, ImageRecord, Listed};
 use rbuild_image::reference::Reference;
@@ -40,16 +38,11 @@ pub(crate) fn run(root: &Path, options: &SaveArguments) -> Result<(), Failure> {
     }
     match &options.output {
         Some(path) => write_file(path, Durability::Synced, |out| {
-            save(&workplace.store, &images, Check::Digest, out)
+            save(&workplace.store, &images, out)
         })?,
         None => {
             let mut stdout = std::io::stdout().lock();
-            save(
-                &workplace.store,
-                &images,
-                Check::Digest,
-                &mut Output::Stream(&mut stdout),
-            )?;
+            save(&workplace.store, &images, &mut Output::Stream(&mut stdout))?;
         }
     }
     Ok(())

@@ -284,3 +284,39 @@ fn the_reader_sees_deletions() {
             .any(|entry| entry.path == ".wh.file.txt")
     );
 }
+
+#[test]
+fn damaged_blobs_are_noticed_and_made_again() {
+    let env = TestEnv::new();
+    let dockerfile = "FROM scratch\nCOPY file.txt /\nENV A=1\nCOPY file.txt /again\n";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile), ("file.txt", "text\n")]);
+    let archive = env.out("app.tar");
+    let output = format!("type=oci,dest={}", archive.display());
+    let build = |flags: &[&str]| {
+        let mut args = vec!["build", "--build-arg=SOURCE_DATE_EPOCH=1", "-o", &output];
+        args.extend(flags);
+        args.push(context.to_str().unwrap());
+        env.rbuild(args)
+    };
+    build(&[]).ok();
+    let id = Image::from_archive(&archive).id;
+    let blobs = fs_err::read_dir(env.store().join("blobs/sha256")).unwrap();
+    let mut n_noticed = 0;
+    for blob in blobs.map(|entry| entry.unwrap().path()) {
+        let mut bytes = fs_err::read(&blob).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        fs_err::remove_file(&blob).unwrap();
+        fs_err::write(&blob, bytes).unwrap();
+        let run = build(&[]);
+        if run.code == Some(0) {
+            assert_eq!(Image::from_archive(&archive).id, id);
+        } else {
+            run.fails(1).says("was damaged");
+            n_noticed += 1;
+        }
+        build(&["--no-cache"]).ok();
+        assert_eq!(Image::from_archive(&archive).id, id);
+    }
+    assert!(n_noticed > 0);
+}

@@ -3,13 +3,13 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::output::copy;
+use super::output::copy_blob;
 use super::save::{ArchiveContents, entries_to_keep};
-use super::{ArchiveImage, Check, Output};
+use super::{ArchiveImage, Output};
 use crate::error::ImageError;
 use crate::layout::Layout;
-use crate::manifest::{Descriptor, check_size};
-use crate::store::{Store, Verified, oci_layout};
+use crate::manifest::Descriptor;
+use crate::store::{Store, oci_layout};
 
 /// Writes an OCI layout into a folder, which is made if it is not there. Images that are in it
 /// already stay, unless one of the new ones has the same name.
@@ -21,7 +21,6 @@ use crate::store::{Store, Verified, oci_layout};
 pub fn write_oci_folder(
     store: &Store,
     images: &[ArchiveImage],
-    check: Check,
     folder: &Path,
 ) -> Result<(), ImageError> {
     let contents = ArchiveContents::gather(store, images)?;
@@ -36,7 +35,7 @@ pub fn write_oci_folder(
     fs_err::create_dir_all(&blobs).map_err(fail)?;
     for (digest, size) in &contents.closure.blobs {
         let blob = Descriptor::new("", *digest, *size);
-        write_blob(store, &blob, check, &blobs)?;
+        write_blob(store, &blob, &blobs)?;
     }
     replace(folder, "oci-layout", |file| {
         file.write_all(oci_layout().as_bytes())
@@ -49,25 +48,16 @@ pub fn write_oci_folder(
     .map_err(fail)
 }
 
-fn write_blob(
-    store: &Store,
-    blob: &Descriptor,
-    check: Check,
-    folder: &Path,
-) -> Result<(), ImageError> {
+fn write_blob(store: &Store, blob: &Descriptor, folder: &Path) -> Result<(), ImageError> {
     let name = blob.digest.hex();
     let is_there = fs_err::symlink_metadata(folder.join(&name))
         .is_ok_and(|found| found.is_file() && found.len() == blob.size);
     if is_there {
         return Ok(());
     }
-    let mut source = store.open_blob(&blob.digest)?;
     replace(folder, &name, |file| {
-        let n_copied = match check {
-            Check::Digest => copy(&mut Verified::new(source, blob.clone()), file)?,
-            Check::Length => Output::File(file).copy_file(&mut source)?,
-        };
-        check_size(blob, n_copied).map_err(io::Error::other)
+        copy_blob(store, blob, &mut Output::File(file), "write the layout")
+            .map_err(io::Error::other)
     })
     .map_err(|error| ImageError::unwrap_io("write the layout", error))
 }

@@ -40,12 +40,3 @@ pub struct ArchiveImage {
     /// Its names; those without a tag are left out.
     pub names: Vec<Reference>,
 }
-
-/// Whether blobs are hashed once more while they are copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
-    /// They are: the store may be old, or damaged.
-    Digest,
-    /// Only their length is compared: this process has just written or checked them.
-    Length,
-}

@@ -8,6 +8,8 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::error::ImageError;
+use crate::manifest::{Descriptor, check_size};
+use crate::store::{Store, Verified};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -79,6 +81,39 @@ impl Output<'_> {
     pub(super) fn copy(&mut self, source: &mut dyn Read) -> io::Result<u64> {
         copy(source, self)
     }
+}
+
+/// Copies a blob of the store. Unless this process wrote it, its bytes are hashed on the way: the
+/// store may be old, or damaged, and what is damaged is removed from it.
+///
+/// # Errors
+/// [`ImageError::DamagedBlob`]; [`ImageError::Io`], which `doing` explains.
+pub(super) fn copy_blob(
+    store: &Store,
+    blob: &Descriptor,
+    out: &mut Output<'_>,
+    doing: &str,
+) -> Result<(), ImageError> {
+    let mut file = store.open_blob(&blob.digest)?;
+    if store.has_written(&blob.digest) {
+        let n_copied = out.copy_file(&mut file).map_err(ImageError::io(doing))?;
+        return check_size(blob, n_copied);
+    }
+    let copied = out.copy(&mut Verified::new(file, blob.clone()));
+    let error = match copied {
+        Ok(_) => return Ok(()),
+        Err(error) => ImageError::unwrap_io(doing, error),
+    };
+    if !matches!(
+        error,
+        ImageError::DigestMismatch { .. } | ImageError::SizeMismatch { .. }
+    ) {
+        return Err(error);
+    }
+    store.remove_blob(&blob.digest)?;
+    Err(ImageError::DamagedBlob {
+        digest: blob.digest,
+    })
 }
 
 /// Copies with a buffer that suits layers.

@@ -3,7 +3,7 @@
 use super::closure::Closure;
 use super::docker::DockerImage;
 use super::tar_out::TarOut;
-use super::{ArchiveImage, Check, Output};
+use super::{ArchiveImage, Output};
 use crate::error::ImageError;
 use crate::layout::{name_of, with_name};
 use crate::manifest::{Descriptor, Index, Manifest};
@@ -25,12 +25,11 @@ use crate::store::{Store, oci_layout};
 pub fn save(
     store: &Store,
     images: &[ArchiveImage],
-    check: Check,
     out: &mut Output<'_>,
 ) -> Result<(), ImageError> {
     let contents = ArchiveContents::gather(store, images)?;
     let mut tar = TarOut::new(out);
-    contents.write_blobs(store, check, &mut tar)?;
+    contents.write_blobs(store, &mut tar)?;
     tar.file("index.json", &contents.index().to_bytes())?;
     tar.file("manifest.json", &contents.docker_manifest())?;
     tar.file("oci-layout", oci_layout().as_bytes())?;
@@ -44,12 +43,11 @@ pub fn save(
 pub fn write_oci(
     store: &Store,
     images: &[ArchiveImage],
-    check: Check,
     out: &mut Output<'_>,
 ) -> Result<(), ImageError> {
     let contents = ArchiveContents::gather(store, images)?;
     let mut tar = TarOut::new(out);
-    contents.write_blobs(store, check, &mut tar)?;
+    contents.write_blobs(store, &mut tar)?;
     tar.file("index.json", &contents.index().to_bytes())?;
     tar.file("oci-layout", oci_layout().as_bytes())?;
     tar.finish()
@@ -114,22 +112,12 @@ impl ArchiveContents {
         Ok(contents)
     }
 
-    fn write_blobs(
-        &self,
-        store: &Store,
-        check: Check,
-        tar: &mut TarOut<'_, '_>,
-    ) -> Result<(), ImageError> {
+    fn write_blobs(&self, store: &Store, tar: &mut TarOut<'_, '_>) -> Result<(), ImageError> {
         tar.folder("blobs/")?;
         tar.folder("blobs/sha256/")?;
         for (digest, size) in &self.closure.blobs {
             let blob = Descriptor::new("", *digest, *size);
-            tar.blob(
-                &format!("blobs/sha256/{}", digest.hex()),
-                store,
-                &blob,
-                check,
-            )?;
+            tar.blob(&format!("blobs/sha256/{}", digest.hex()), store, &blob)?;
         }
         Ok(())
     }

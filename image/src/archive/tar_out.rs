@@ -4,10 +4,11 @@ use std::io::{self, Write as _};
 
 use tar::{EntryType, Header};
 
-use super::{Check, Output};
+use super::Output;
+use super::output::copy_blob;
 use crate::error::ImageError;
-use crate::manifest::{Descriptor, check_size};
-use crate::store::{Store, Verified};
+use crate::manifest::Descriptor;
+use crate::store::Store;
 
 const BLOCK_BYTES: usize = 512;
 const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
@@ -41,17 +42,10 @@ impl<'a, 'b> TarOut<'a, 'b> {
         name: &str,
         store: &Store,
         blob: &Descriptor,
-        check: Check,
     ) -> Result<(), ImageError> {
-        let mut file = store.open_blob(&blob.digest)?;
         self.header(name, EntryType::Regular, 0o644, blob.size)
             .map_err(ImageError::io("write the archive"))?;
-        let copied = match check {
-            Check::Digest => self.out.copy(&mut Verified::new(file, blob.clone())),
-            Check::Length => self.out.copy_file(&mut file),
-        };
-        let n_copied = copied.map_err(|error| ImageError::unwrap_io("write the archive", error))?;
-        check_size(blob, n_copied)?;
+        copy_blob(store, blob, self.out, "write the archive")?;
         self.pad(blob.size)
             .map_err(ImageError::io("write the archive"))
     }

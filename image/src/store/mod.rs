@@ -17,10 +17,12 @@
 mod staging;
 mod writer;
 
+use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_spec::image::OciLayoutBuilder;
 
@@ -49,6 +51,8 @@ const FOLDERS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// What this process has written: nobody need hash it again.
+    written: Arc<Mutex<HashSet<Digest>>>,
 }
 
 impl Store {
@@ -60,6 +64,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, ImageError> {
         let store = Self {
             root: root.to_owned(),
+            written: Arc::default(),
         };
         match store.format()? {
             Some(found) if found == FORMAT_VERSION.to_string() => {}
@@ -189,7 +194,21 @@ impl Store {
     /// [`ImageError::Io`]
     pub fn publish_file(&self, path: &Path, digest: &Digest) -> Result<(), ImageError> {
         writer::publish(path, &self.blob_path(digest))
-            .map_err(ImageError::io(format!("store blob {digest}")))
+            .map_err(ImageError::io(format!("store blob {digest}")))?;
+        self.note_written(*digest);
+        Ok(())
+    }
+
+    /// Reports whether this process wrote the blob, so that its bytes are known to be right.
+    #[must_use]
+    pub fn has_written(&self, digest: &Digest) -> bool {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.contains(digest)
+    }
+
+    fn note_written(&self, digest: Digest) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert(digest);
     }
 
     /// Removes a blob; it need not be there. Whoever has it open can read on.

@@ -13,6 +13,9 @@ use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, check_content};
 
+/// How much of two blobs is compared at a time.
+const COMPARED_BYTES: usize = 256 << 10;
+
 /// Stores what is written to it. Dropped without [`BlobWriter::commit`], it leaves nothing.
 #[derive(Debug)]
 pub struct BlobWriter {
@@ -52,13 +55,13 @@ impl BlobWriter {
         if let Some((expected, size)) = expected {
             check_content(&Descriptor::new("", expected, size), digest, self.size)?;
         }
-        // A blob of this name and length is the same blob. Replacing it would make ext4 write the
-        // new one to disk on the spot.
-        if self.store.blob_size(&digest)? != Some(self.size) {
+        let path = self.store.blob_path(&digest);
+        if !holds_the_same(self.staged.path(), &path) {
             self.staged
-                .rename(&self.store.blob_path(&digest))
+                .rename(&path)
                 .map_err(ImageError::io(format!("store blob {digest}")))?;
         }
+        self.store.note_written(digest);
         Ok((digest, self.size))
     }
 }
@@ -78,12 +81,37 @@ impl Write for BlobWriter {
 
 /// Moves the file at `path` to `dest` as a blob.
 pub(super) fn publish(path: &Path, dest: &Path) -> io::Result<()> {
-    fs_err::set_permissions(path, Permissions::from_mode(0o444))?;
-    let length = fs_err::symlink_metadata(path)?.len();
-    if fs_err::symlink_metadata(dest).is_ok_and(|found| found.is_file() && found.len() == length) {
+    if holds_the_same(path, dest) {
         return ignore_missing(fs_err::remove_file(path));
     }
+    fs_err::set_permissions(path, Permissions::from_mode(0o444))?;
     fs_err::rename(path, dest)
+}
+
+/// Reports whether there is a blob at `dest` that holds what the file at `path` does, and not
+/// damaged bytes. Such a blob stays: replacing it would make ext4 write the new one to disk on the
+/// spot.
+fn holds_the_same(path: &Path, dest: &Path) -> bool {
+    let is_blob = |path| fs_err::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    let compare = || -> io::Result<bool> {
+        let (mut new, mut old) = (fs_err::File::open(path)?, fs_err::File::open(dest)?);
+        if new.metadata()?.len() != old.metadata()?.len() {
+            return Ok(false);
+        }
+        let mut buffers = [vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]];
+        let [ours, theirs] = &mut buffers;
+        loop {
+            let n_bytes = new.read(ours)?;
+            if n_bytes == 0 {
+                return Ok(true);
+            }
+            old.read_exact(&mut theirs[..n_bytes])?;
+            if ours[..n_bytes] != theirs[..n_bytes] {
+                return Ok(false);
+            }
+        }
+    };
+    is_blob(dest) && compare().unwrap_or(false)
 }
 
 /// Reads content and fails at its end, or as soon as it is too long, if it is not what a

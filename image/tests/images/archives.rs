@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::fixture::{self, Fixture, Packed, layer_tar, names, reference};
 use rbuild_image::archive::{
-    ArchiveImage, Check, ImportOptions, Loaded, Output, export_target, import, load, load_folder,
+    ArchiveImage, ImportOptions, Loaded, Output, export_target, import, load, load_folder,
     missing_blobs, save, write_oci, write_oci_folder,
 };
 use rbuild_image::config::ImageConfig;
@@ -19,13 +19,7 @@ use rbuild_image::validate::validate;
 
 fn saved(store: &Store, images: &[ArchiveImage]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    save(
-        store,
-        images,
-        Check::Digest,
-        &mut Output::Stream(&mut bytes),
-    )
-    .unwrap();
+    save(store, images, &mut Output::Stream(&mut bytes)).unwrap();
     bytes
 }
 
@@ -253,7 +247,9 @@ fn nothing_is_written_if_something_is_missing() {
     let check = |expected: &str| {
         let mut bytes = Vec::new();
         let out = &mut Output::Stream(&mut bytes);
-        let error = save(&fixture.store, &images, Check::Digest, out).unwrap_err();
+        // Another process has the store open: this one trusts what it wrote itself.
+        let store = Store::open(fixture.store.root()).unwrap();
+        let error = save(&store, &images, out).unwrap_err();
         assert_eq!(error.to_string(), expected);
         bytes.len()
     };
@@ -272,8 +268,11 @@ fn nothing_is_written_if_something_is_missing() {
     let mut damaged = content;
     damaged[0] ^= 1;
     fs_err::write(&path, &damaged).unwrap();
-    let found = Digest::of(&damaged);
-    check(&format!("blob {} has digest {found}", gone.digest));
+    check(&format!(
+        "blob {} of the local store was damaged; it has been removed, try again",
+        gone.digest
+    ));
+    assert_eq!(check(&missing), 0);
 }
 
 #[test]
@@ -307,9 +306,10 @@ fn a_folder_is_a_layout_that_grows() {
         let target = fixture.image("linux/amd64", layers, Packed::Gzip);
         let names = vec![reference(name)];
         let image = ArchiveImage { target, names };
-        for check in [Check::Digest, Check::Length] {
+        // Twice: what is there already is left as it is.
+        for _ in 0..2 {
             let images = std::slice::from_ref(&image);
-            write_oci_folder(&fixture.store, images, check, &path).unwrap();
+            write_oci_folder(&fixture.store, images, &path).unwrap();
         }
     };
     write(&["one"], "app:1");
@@ -334,7 +334,7 @@ fn a_plain_oci_archive_is_loaded() {
     }];
     let mut archive = Vec::new();
     let out = &mut Output::Stream(&mut archive);
-    write_oci(&fixture.store, &images, Check::Length, out).unwrap();
+    write_oci(&fixture.store, &images, out).unwrap();
     assert!(
         !entries(&archive)
             .iter()
@@ -521,7 +521,7 @@ fn skopeo_reads_what_is_written() {
         run("skopeo", &["copy", "--insecure-policy", &source, &dest]).unwrap();
     }
     let dest = path("oci");
-    write_oci_folder(&fixture.store, &images, Check::Digest, Path::new(&dest)).unwrap();
+    write_oci_folder(&fixture.store, &images, Path::new(&dest)).unwrap();
     let raw = run("skopeo", &["inspect", "--raw", &format!("oci:{dest}:1")]).unwrap();
     assert_eq!(Digest::of(raw.as_bytes()), target.digest);
     // And the other way round.
@@ -545,7 +545,7 @@ fn umoci_unpacks_what_is_written() {
     }];
     let folder = tempfile::tempdir().unwrap();
     let layout = folder.path().join("oci");
-    write_oci_folder(&fixture.store, &images, Check::Digest, &layout).unwrap();
+    write_oci_folder(&fixture.store, &images, &layout).unwrap();
     let image = format!("{}:1", layout.display());
     let bundle = folder.path().join("bundle");
     let args = [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::fixture::{self, Fixture, Packed, reference, tree_options};
-use rbuild_image::archive::{ArchiveImage, Check, load, save, write_oci_folder};
+use rbuild_image::archive::{ArchiveImage, load, save, write_oci_folder};
 use rbuild_image::assemble::{
     AssembleOptions, PulledLayers, assemble, assemble_index, with_manifests,
 };
@@ -97,7 +97,7 @@ fn a_record_is_completed_and_saved() {
     };
     let mut archive = Vec::new();
     let out = &mut rbuild_image::archive::Output::Stream(&mut archive);
-    save(&fixture.store, &[image], Check::Length, out).unwrap();
+    save(&fixture.store, &[image], out).unwrap();
     let other = Fixture::new();
     let loaded = load(&other.layers(), &archive[..], &[]).unwrap();
     assert_eq!(loaded[0].record.id, record.id);
@@ -116,7 +116,7 @@ fn layers_of_a_layout_are_fetched_when_they_are_needed() {
         target: target.clone(),
         names: vec![reference("base:1")],
     };
-    write_oci_folder(&fixture.store, &[image], Check::Length, folder.path()).unwrap();
+    write_oci_folder(&fixture.store, &[image], folder.path()).unwrap();
 
     let other = Fixture::new();
     let fetcher = Arc::new(LayoutFetcher);
