@@ -127,6 +127,13 @@ pub(crate) fn analyse<'a>(
     }
     stages.is_single = stages.nodes.len() == 1 && !sources::has_mounts(&stages);
     cycles::check(&stages, findings);
+    // What stands in for a stage takes the place of its instructions; BuildKit looks for circles
+    // before that.
+    for node in &mut stages.nodes {
+        if node.is_replaced {
+            node.commands.clear();
+        }
+    }
     if findings.has_errors() {
         return None;
     }
@@ -157,11 +164,7 @@ impl<'a> Stages<'a> {
             base: found.base,
             platform: found.platform,
             is_replaced: found.is_replaced,
-            commands: if found.is_replaced {
-                Vec::new()
-            } else {
-                commands.collect()
-            },
+            commands: commands.collect(),
         };
         self.nodes.push(node);
         if let Some(name) = name {

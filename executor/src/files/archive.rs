@@ -173,10 +173,6 @@ impl Spooler {
                 problem: "it has too many entries".to_owned(),
             });
         }
-        // Some programs write members without a name; only a directory can be the root.
-        if entry.path.is_empty() && !matches!(entry.kind, EntryKind::Directory { .. }) {
-            return Ok(());
-        }
         let offset = self.end;
         if let EntryKind::File { size, .. } = entry.kind {
             self.spool(size, content).map_err(as_image_error)?;

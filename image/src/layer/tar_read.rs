@@ -270,6 +270,11 @@ impl<R: BufRead> TarReader<R> {
             mtime,
             xattrs: pax.xattrs,
         };
+        // Some programs write a file without a name first, and nobody unpacks it.
+        let is_nameless = entry.path.is_empty() && matches!(entry.kind, EntryKind::File { .. });
+        if is_nameless && self.whiteouts == Whiteouts::Refuse {
+            return Ok(None);
+        }
         super::index::check_entry(&entry)?;
         Ok(Some(TarItem::Entry(entry)))
     }

@@ -222,6 +222,17 @@ fn a_context_replaces_a_stage() {
 }
 
 #[test]
+fn a_stage_that_is_replaced_may_not_need_itself() {
+    let text = "FROM alpine AS some\nCOPY --from=some hello .\nFROM some";
+    case(text)
+        .context("some", NamedContext::Directory)
+        .check_error(
+            "circular dependency detected on stage: some",
+            "COPY --from=some hello .",
+        );
+}
+
+#[test]
 fn a_context_replaces_an_image() {
     let image = NamedContext::Image("docker-image://busybox".into());
     let case = case("FROM alpine:latest\nFROM team/app:1\nENV B=2")

@@ -245,6 +245,14 @@ fn links_of_the_image_are_followed_inside_the_destination() {
 }
 
 #[test]
+fn a_file_without_a_name_is_left_out() {
+    for name in ["", ".", "./"] {
+        let archive = Archive::default().file(name, "").file("f", "F");
+        check(archive, &["d700 n"], "/n", &["d700 n", "f640@3:4 n/f=F"]);
+    }
+}
+
+#[test]
 fn links_of_the_archive_do_not_lead_out() {
     let archive = Archive::default().link("d", "/etc").file("d/f", "F");
     check(
