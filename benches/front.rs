@@ -38,6 +38,7 @@ fn request() -> Request {
         extra_hosts: Vec::new(),
         limits: rbuild_planner::Limits::default(),
         allow_insecure: false,
+        ignore: None,
     }
 }
 

@@ -32,6 +32,14 @@ pub(crate) struct Input {
     pub(crate) named: BTreeMap<String, NamedContext>,
 }
 
+impl Input {
+    /// Returns what is left out of the build context.
+    pub(crate) fn ignore(&self) -> Option<Arc<Ignore>> {
+        let main = self.directories.0.get(&ContextName::default())?;
+        Some(Arc::clone(&main.ignore))
+    }
+}
+
 /// Reads the Dockerfile and opens the contexts that the options name.
 pub(crate) fn open(options: &PlanOptions) -> Result<Input, Failure> {
     let mut directories = Contexts::default();

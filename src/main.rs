@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bases;
+mod checks;
 mod commands;
 mod context;
 mod destination;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rbuild_image::platform::Platform;
+use rbuild_parser::Parsed;
 use rbuild_parser::ast::Dockerfile;
 use rbuild_planner::{BaseImages, NamedContext, Network, Plan, Planned, Request};
 
@@ -16,27 +17,13 @@ use crate::workplace::Workplace;
 /// Most rounds of questions; each ONBUILD trigger may ask again.
 const MAX_ROUNDS: usize = 64;
 
-/// A Dockerfile that was parsed.
-#[derive(Debug)]
-pub(crate) struct Parsed {
-    pub(crate) dockerfile: Dockerfile,
-    pub(crate) warnings: Vec<rbuild_parser::diagnostic::Diagnostic>,
-}
-
 /// Parses a Dockerfile; all of its errors are reported at once.
 pub(crate) fn parse(source: &Source) -> Result<Parsed, Failure> {
     let parsed = rbuild_parser::parse(&source.text);
-    if parsed
-        .diagnostics
-        .iter()
-        .any(rbuild_parser::diagnostic::Diagnostic::is_error)
-    {
+    if parsed.has_errors() {
         return Err(Failure::Source(source.clone(), parsed.diagnostics));
     }
-    Ok(Parsed {
-        dockerfile: parsed.dockerfile,
-        warnings: parsed.diagnostics,
-    })
+    Ok(parsed)
 }
 
 /// Plans until every base image that is needed is known.
@@ -95,6 +82,7 @@ pub(crate) fn request(
         extra_hosts: extra_hosts(&options.add_host)?,
         limits: rbuild_planner::Limits::default(),
         allow_insecure: false,
+        ignore: None,
     })
 }
 

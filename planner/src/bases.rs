@@ -5,8 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use rbuild_image::platform::Platform;
 use rbuild_image::reference::Reference;
 use rbuild_parser::ast::{From, Word};
+use rbuild_parser::expand::Expansion;
 use rbuild_parser::span::Span;
 
+use crate::checks;
 use crate::findings::{Budget, Findings};
 use crate::messages;
 use crate::plan::ContextName;
@@ -39,8 +41,11 @@ pub(crate) struct Bases<'s, 'a> {
 impl Bases<'_, '_> {
     /// Evaluates the `FROM` of the stage that will have `number`.
     pub(crate) fn of_from(&mut self, from: &From, number: usize) -> Found {
-        let name = self.expand(&from.base);
-        let platform = from.platform.as_ref().map(|word| self.platform(word));
+        let name = self.expand(&from.base).map(|expansion| expansion.text);
+        let platform = from
+            .platform
+            .as_ref()
+            .map(|word| self.platform(word, from.name.as_ref()));
         let faulty = Found {
             base: Base::Unknown,
             platform: None,
@@ -147,7 +152,7 @@ impl Bases<'_, '_> {
     }
 
     /// Expands a word of `FROM`; `None` if it is at fault.
-    fn expand(&mut self, word: &Word) -> Option<String> {
+    fn expand(&mut self, word: &Word) -> Option<Expansion> {
         let global = &self.stages.global;
         let mut expander = Expander {
             env: &global.env,
@@ -165,15 +170,19 @@ impl Bases<'_, '_> {
             let is_declared = global.declared.contains(name.as_str());
             if !is_declared && self.findings.wants_warnings() {
                 let known = global.env.names().chain(sorted(&global.declared));
-                let warning = messages::undefined_from_argument(name, known, word.span);
+                let warning = checks::messages::undefined_from_argument(name, known, word.span);
                 self.findings.report(warning);
             }
         }
-        Some(expansion.text)
+        Some(expansion)
     }
 
-    fn platform(&mut self, word: &Word) -> Option<Platform> {
-        let text = self.expand(word)?;
+    fn platform(&mut self, word: &Word, stage: Option<&Word>) -> Option<Platform> {
+        let expansion = self.expand(word)?;
+        let stage = stage.map(|name| name.value.as_str());
+        let env = &self.stages.global.env;
+        checks::check_platform(word, &expansion, stage, env, self.findings);
+        let text = expansion.text;
         if text.is_empty() {
             let names = self.stages.global.env.names();
             let hint = suggest::hint(word.value.trim_matches(['$', '{', '}']), names);

@@ -58,18 +58,36 @@ impl fmt::Display for PortFault {
     }
 }
 
+/// `address:host:port/protocol`; what is not there is empty.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts<'w> {
+    pub(crate) address: &'w str,
+    pub(crate) host: &'w str,
+    pub(crate) port: &'w str,
+    pub(crate) protocol: &'w str,
+}
+
+/// Takes a word apart.
+pub(crate) fn split(word: &str) -> Parts<'_> {
+    let (rest, container) = word.rsplit_once(':').unwrap_or(("", word));
+    let (address, host) = rest.rsplit_once(':').unwrap_or(("", rest));
+    let (port, protocol) = container.split_once('/').unwrap_or((container, ""));
+    Parts {
+        address,
+        host,
+        port,
+        protocol,
+    }
+}
+
 /// Reads one expanded word. Only the container's side counts; the host's is checked and dropped.
 pub(crate) fn parse(word: &str) -> Result<Ports, PortFault> {
-    let (rest, container) = match word.rsplit_once(':') {
-        Some((rest, container)) => (Some(rest), container),
-        None => (None, word),
-    };
-    let (address, host) = match rest.map(|rest| (rest, rest.rsplit_once(':'))) {
-        Some((_, Some((address, host)))) => (address, host),
-        Some((host, None)) => ("", host),
-        None => ("", ""),
-    };
-    let (port, protocol) = container.split_once('/').unwrap_or((container, ""));
+    let Parts {
+        address,
+        host,
+        port,
+        protocol,
+    } = split(word);
     if port.is_empty() {
         return Err(PortFault::Missing {
             word: word.to_owned(),

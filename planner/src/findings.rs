@@ -24,6 +24,8 @@ pub(crate) struct Findings {
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) needs: Vec<Need>,
+    /// True if warnings are not taken any more.
+    is_mute: bool,
     seen: HashSet<(&'static str, Span, String)>,
     asked: BTreeSet<BaseQuery>,
 }
@@ -37,9 +39,14 @@ impl Findings {
         }
         if diagnostic.is_error() {
             self.errors.push(diagnostic);
-        } else {
+        } else if !self.is_mute {
             self.warnings.push(diagnostic);
         }
+    }
+
+    /// Takes warnings from now on, or not.
+    pub(crate) fn mute(&mut self, is_mute: bool) {
+        self.is_mute = is_mute;
     }
 
     /// Takes a question, unless it was asked already.
@@ -54,7 +61,7 @@ impl Findings {
 
     /// Reports whether more warnings are wanted.
     pub(crate) fn wants_warnings(&self) -> bool {
-        self.warnings.len() < MAX_WARNINGS
+        !self.is_mute && self.warnings.len() < MAX_WARNINGS
     }
 
     /// Reports whether there was a fault.

@@ -20,6 +20,8 @@ pub(crate) struct Global<'a> {
     pub(crate) build_args: HashMap<&'a str, &'a str>,
     /// Names of the `ARG`s before the first `FROM`, with a value or without.
     pub(crate) declared: HashSet<&'a str>,
+    /// The names that each of them uses in its default, if that counts.
+    pub(crate) uses: HashMap<&'a str, Vec<String>>,
 }
 
 impl<'a> Global<'a> {
@@ -31,29 +33,52 @@ impl<'a> Global<'a> {
         findings: &mut Findings,
         budget: &mut Budget,
     ) -> Self {
-        let build_args: HashMap<_, _> = request
-            .build_args
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let mut env = Env::default();
-        for (name, value) in predefined(dockerfile, request, target) {
-            env.set(name, build_args.get(name).copied().unwrap_or(&value));
-        }
+        let build_args = build_args(request);
+        let env = predefined_env(dockerfile, request, target, &build_args);
         let mut global = Self {
             env,
             build_args,
             declared: HashSet::new(),
+            uses: HashMap::new(),
         };
-        for instruction in &dockerfile.global_args {
-            let InstructionKind::Arg(declarations) = &instruction.kind else {
-                continue;
-            };
-            for declaration in declarations {
-                global.declare(declaration, dockerfile.escape, findings, budget);
-            }
+        for declaration in declarations(dockerfile) {
+            global.declare(declaration, dockerfile.escape, findings, budget);
         }
         global
+    }
+
+    /// Returns what `FROM` would see if no `ARG` were replaced; `None` if a default is at fault.
+    pub(crate) fn of_defaults(
+        dockerfile: &Dockerfile,
+        request: &Request,
+        target: &Platform,
+        budget: &mut Budget,
+    ) -> Option<Env> {
+        let build_args = build_args(request);
+        let mut env = predefined_env(dockerfile, request, target, &build_args);
+        for declaration in declarations(dockerfile) {
+            let Some(default) = &declaration.default else {
+                continue;
+            };
+            let mut expander = Expander {
+                env: &env,
+                escape: dockerfile.escape,
+                budget,
+            };
+            let value = expander.one(default).ok()?.text;
+            env.set(&declaration.name.value, &value);
+        }
+        Some(env)
+    }
+
+    /// Notes what a default uses; one that uses the name itself goes on from the one before.
+    fn note_uses(&mut self, name: &'a str, mut used: Vec<String>) {
+        let before = self.uses.remove(name).unwrap_or_default();
+        if used.iter().any(|used| used == name) {
+            used.retain(|used| used != name);
+            used.extend(before);
+        }
+        self.uses.insert(name, used);
     }
 
     fn declare(
@@ -75,7 +100,10 @@ impl<'a> Global<'a> {
                     budget,
                 };
                 match expander.one(default) {
-                    Ok(expansion) => expansion.text,
+                    Ok(expansion) => {
+                        self.note_uses(name, expansion.used);
+                        expansion.text
+                    }
                     Err(fault) => return findings.report(fault),
                 }
             }
@@ -85,6 +113,38 @@ impl<'a> Global<'a> {
             findings.report(messages::environment_too_large(declaration.name.span));
         }
     }
+}
+
+fn declarations(dockerfile: &Dockerfile) -> impl Iterator<Item = &ArgDeclaration> {
+    dockerfile
+        .global_args
+        .iter()
+        .filter_map(|instruction| match &instruction.kind {
+            InstructionKind::Arg(declarations) => Some(declarations),
+            _ => None,
+        })
+        .flatten()
+}
+
+fn build_args(request: &Request) -> HashMap<&str, &str> {
+    request
+        .build_args
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
+fn predefined_env(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    target: &Platform,
+    build_args: &HashMap<&str, &str>,
+) -> Env {
+    let mut env = Env::default();
+    for (name, value) in predefined(dockerfile, request, target) {
+        env.set(name, build_args.get(name).copied().unwrap_or(&value));
+    }
+    env
 }
 
 /// Returns the arguments that exist without being declared.

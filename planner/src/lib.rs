@@ -14,6 +14,7 @@
 //! (`lower`). All platforms share one table of steps, in which equal steps are one (`table`).
 
 mod bases;
+mod checks;
 mod cycles;
 mod display;
 mod env;
@@ -51,6 +52,7 @@ pub use plan::*;
 pub use request::*;
 
 use lower::Shared;
+use stages::{Purpose, Question};
 
 /// What came of planning.
 #[derive(Debug, Clone)]
@@ -72,12 +74,19 @@ pub enum Planned {
 pub fn plan(dockerfile: &Dockerfile, request: &Request, bases: &BaseImages) -> Planned {
     let mut shared = Shared::default();
     let mut analyses = Vec::new();
-    for platform in platforms(request) {
+    let question = Question {
+        dockerfile,
+        request,
+        bases,
+        purpose: Purpose::Build,
+    };
+    for (number, platform) in platforms(request).iter().enumerate() {
         let Shared {
             findings, budget, ..
         } = &mut shared;
-        let stages = stages::analyse(dockerfile, request, bases, &platform, findings, budget);
-        analyses.extend(stages);
+        // What is odd is said of the first platform only.
+        findings.mute(number > 0);
+        analyses.extend(stages::analyse(&question, platform, findings, budget));
     }
     if shared.findings.has_errors() {
         return failed(shared);
@@ -89,7 +98,8 @@ pub fn plan(dockerfile: &Dockerfile, request: &Request, bases: &BaseImages) -> P
         .first()
         .and_then(|stages| epoch::of_build(dockerfile, &stages.global, &mut shared.findings));
     let mut images = Vec::new();
-    for stages in &analyses {
+    for (number, stages) in analyses.iter().enumerate() {
+        shared.findings.mute(number > 0);
         let states = lower::lower(stages, &mut shared);
         images.extend(target::image(stages, &states));
         if shared.budget.is_exhausted() {
@@ -99,6 +109,7 @@ pub fn plan(dockerfile: &Dockerfile, request: &Request, bases: &BaseImages) -> P
     if shared.findings.has_errors() {
         return failed(shared);
     }
+    shared.findings.mute(false);
     unused::report(dockerfile, &analyses, &mut shared.findings);
     let rootfs: Vec<_> = images.iter().map(|image| image.rootfs).collect();
     let (graph, indices) = shared.steps.finish(&rootfs);

@@ -2,7 +2,6 @@
 //!
 //! Where BuildKit has a message for the same fault its wording is kept, since scripts look for it.
 
-use rbuild_image::platform::Platform;
 use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_parser::expand::ExpandError;
 use rbuild_parser::quote::quote;
@@ -270,43 +269,6 @@ pub(crate) fn bad_signal(signal: &str, span: Span) -> Diagnostic {
 pub(crate) fn signal_on_windows(span: Span) -> Diagnostic {
     let message = "STOPSIGNAL is not supported for windows images";
     Diagnostic::error("plan::stop-signal", message, span)
-}
-
-/// Build check `UndefinedVar`.
-pub(crate) fn undefined_variable<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-    span: Span,
-) -> Diagnostic {
-    let hint = suggest::nearest(name, known)
-        .map_or_else(String::new, |near| format!(" (did you mean ${near}?)"));
-    let message = format!("Usage of undefined variable '${name}'{hint}");
-    Diagnostic::warning("UndefinedVar", message, span)
-}
-
-/// Build check `UndefinedArgInFrom`.
-pub(crate) fn undefined_from_argument<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-    span: Span,
-) -> Diagnostic {
-    let hint = suggest::hint(name, known);
-    let message = format!("FROM argument '{name}' is not declared{hint}");
-    Diagnostic::warning("UndefinedArgInFrom", message, span)
-}
-
-/// Build check `InvalidBaseImagePlatform`.
-pub(crate) fn base_platform(
-    name: &str,
-    found: &Platform,
-    expected: &Platform,
-    span: Span,
-) -> Diagnostic {
-    let message = format!(
-        "Base image {name} was pulled with platform \"{found}\", expected \"{expected}\" for \
-         current build"
-    );
-    Diagnostic::warning("InvalidBaseImagePlatform", message, span)
 }
 
 pub(crate) fn unused_build_arg<'a>(

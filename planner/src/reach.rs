@@ -10,11 +10,14 @@ use crate::findings::Findings;
 use crate::messages;
 use crate::request::BaseImage;
 use crate::sources;
-use crate::stages::{Base, Command, Stages};
+use crate::stages::{Base, Command, Purpose, Stages};
 
 /// Fills `stages.reachable` and puts triggers before the instructions of the stages they run in.
 pub(crate) fn resolve(stages: &mut Stages<'_>, findings: &mut Findings) {
     let mut pending = BTreeSet::new();
+    if stages.purpose == (Purpose::Inspection { all_stages: true }) {
+        (0..stages.nodes.len()).for_each(|number| add(stages, number, &mut pending));
+    }
     add(stages, stages.target, &mut pending);
     // A stage comes after its base: bases have smaller numbers and are added with what they carry.
     while let Some(number) = pending.pop_first() {

@@ -1,17 +1,19 @@
 //! What a plan is asked for, and the base images that are known so far.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rbuild_image::config::ImageConfig;
 use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::platform::Platform;
+use rbuild_parser::ignore::Ignore;
 use rbuild_parser::span::Span;
 use serde::Serialize;
 
 use crate::plan::{Limits, Network};
 
 /// Everything besides the Dockerfile that decides what is built.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// `--target`; the last stage if `None`.
     pub target: Option<String>,
@@ -37,6 +39,8 @@ pub struct Request {
     pub limits: Limits,
     /// True if `RUN --security=insecure` is allowed (`--allow security.insecure`).
     pub allow_insecure: bool,
+    /// What is left out of the build context; only build checks look at it.
+    pub ignore: Option<Arc<Ignore>>,
 }
 
 /// Type of a named context.

@@ -9,6 +9,7 @@ use rbuild_parser::ast::{Dockerfile, Instruction, Stage};
 use rbuild_parser::span::Span;
 
 use crate::bases::Bases;
+use crate::checks;
 use crate::cycles;
 use crate::findings::{Budget, Findings};
 use crate::global::Global;
@@ -18,11 +19,33 @@ use crate::reach;
 use crate::request::{BaseImages, BaseQuery, Request};
 use crate::sources;
 
+/// What the stages are worked out for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To build the target.
+    Build,
+    /// To look at them: a base that cannot be had keeps nothing else from being found.
+    Inspection {
+        /// True if all stages are looked at, not only what the target needs.
+        all_stages: bool,
+    },
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) dockerfile: &'a Dockerfile,
+    pub(crate) request: &'a Request,
+    pub(crate) bases: &'a BaseImages,
+    pub(crate) purpose: Purpose,
+}
+
 /// All stages for one target platform. A stage's number is its place in `nodes`.
 #[derive(Debug)]
 pub(crate) struct Stages<'a> {
     pub(crate) request: &'a Request,
     pub(crate) bases: &'a BaseImages,
+    pub(crate) purpose: Purpose,
     pub(crate) escape: char,
     /// The platform that is built for, normalised.
     pub(crate) platform: Platform,
@@ -96,17 +119,23 @@ pub(crate) struct Command<'a> {
 ///
 /// Faults and questions go to `findings`. `None` if the faults leave nothing to go on with.
 pub(crate) fn analyse<'a>(
-    dockerfile: &'a Dockerfile,
-    request: &'a Request,
-    bases: &'a BaseImages,
+    question: &Question<'a>,
     platform: &Platform,
     findings: &mut Findings,
     budget: &mut Budget,
 ) -> Option<Stages<'a>> {
+    let Question {
+        dockerfile,
+        request,
+        bases,
+        purpose,
+    } = *question;
+    checks::check_defaults(dockerfile, request, platform, findings);
     let global = Global::evaluate(dockerfile, request, platform, findings, budget);
     let mut stages = Stages {
         request,
         bases,
+        purpose,
         escape: dockerfile.escape,
         platform: platform.clone(),
         global,

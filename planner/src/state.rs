@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rbuild_image::config::{History, ImageConfig, RootFs, RunConfig};
 use rbuild_image::platform::Platform;
+use rbuild_parser::span::Span;
 use serde_json::Value;
 
 use crate::env::Env;
@@ -30,14 +31,26 @@ pub(crate) struct StageState {
     pub(crate) env: Env,
     /// The `ARG`s declared so far, here and in the stages below.
     pub(crate) args: Args,
-    /// True once `CMD` has been set in this very stage.
-    pub(crate) cmd_is_set: bool,
+    /// What has been set in this very stage.
+    pub(crate) seen: Seen,
+    /// True once a `WORKDIR` of the file has been set, here or in the stages below.
+    pub(crate) workdir_is_set: bool,
+    /// True if nothing is known of the base image.
+    pub(crate) base_is_unknown: bool,
     /// The stage that this one continues.
     pub(crate) below: Option<usize>,
     /// History of the base image.
     pub(crate) base_history: Vec<History>,
     /// This stage's own lines, and the steps that make the layers of those that are not empty.
     pub(crate) history: Vec<(History, Option<Place>)>,
+}
+
+/// Where the instructions are of which only the last in a stage counts.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) cmd: Option<Span>,
+    pub(crate) entrypoint: Option<Span>,
+    pub(crate) healthcheck: Option<Span>,
 }
 
 /// Declared arguments, each once, in the order in which they were first seen.
@@ -131,7 +144,9 @@ impl StageState {
             image_env: Env::from_entries(run.env.clone().unwrap_or_default()),
             env: Env::default(),
             args: Args::default(),
-            cmd_is_set: false,
+            seen: Seen::default(),
+            workdir_is_set: false,
+            base_is_unknown: false,
             below: None,
             base_history: base.history.clone(),
             history: Vec::new(),
@@ -149,7 +164,9 @@ impl StageState {
             image_env: self.image_env.clone(),
             env: self.env.clone(),
             args: self.args.clone(),
-            cmd_is_set: false,
+            seen: Seen::default(),
+            workdir_is_set: self.workdir_is_set,
+            base_is_unknown: self.base_is_unknown,
             below: Some(number),
             base_history: Vec::new(),
             history: Vec::new(),

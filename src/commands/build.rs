@@ -6,18 +6,19 @@ use std::time::Instant;
 use rbuild_executor::{Build, BuiltImage, Cancel, Options, Sandbox, execute};
 use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
 use rbuild_image::reference::Reference;
-use rbuild_planner::Plan;
+use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_sandbox::{Isolation, Mode, Zygote, enter};
 
 use super::tag::parse_tag;
 use crate::arguments::{BuildArguments, ProgressMode};
+use crate::checks::Checks;
 use crate::destination::{self, Destination};
 use crate::export::{Export, Exported};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::report::{Failure, Source, render_all};
+use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
-use crate::{context, environment, output, planning};
+use crate::{checks, context, environment, output, planning};
 
 /// Steps that may run at once unless the user says otherwise. Steps mostly wait, for the network or
 /// for each other's output; BuildKit has no limit at all.
@@ -42,6 +43,10 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let mut progress = Progress::new(mode);
 
     let start = Instant::now();
+    let ignore = input.ignore();
+    let mut request = planning::request(&options.plan, input.named)?;
+    request.ignore = ignore;
+    let checks = Checks::of(&input.dockerfile, &request)?;
     let parsed = planning::parse(&input.dockerfile)?;
     progress.internal(
         format!(
@@ -50,7 +55,6 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         ),
         start.elapsed(),
     );
-    let request = planning::request(&options.plan, input.named)?;
     planning::check_epoch(&request)?;
     let workplace = Workplace::open_as(root, ground.mode())?;
     let plan = planning::plan(
@@ -61,6 +65,8 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         options.plan.pull,
         &mut progress,
     )?;
+    let warnings = checks.wanted(&parsed, &plan.warnings);
+    checks.refuse(&input.dockerfile, &warnings)?;
 
     let epoch = plan.epoch;
     let cancel = Cancel::new()?;
@@ -95,7 +101,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         start,
     };
     finish.run(&images, &destinations)?;
-    show_warnings(options, &input.dockerfile, &parsed.warnings, &plan);
+    show_warnings(options, &input.dockerfile, &warnings);
     Ok(())
 }
 
@@ -110,15 +116,9 @@ fn resolv_conf() -> Vec<u8> {
     fs_err::read("/etc/resolv.conf").unwrap_or_default()
 }
 
-fn show_warnings(
-    options: &BuildArguments,
-    source: &Source,
-    parsed: &[rbuild_parser::diagnostic::Diagnostic],
-    plan: &Plan,
-) {
+fn show_warnings(options: &BuildArguments, source: &Source, warnings: &[Diagnostic]) {
     if !options.quiet && options.progress != ProgressMode::Rawjson {
-        output::note(&render_all(source, parsed));
-        output::note(&render_all(source, &plan.warnings));
+        output::note(&checks::report(source, warnings));
     }
 }
 

@@ -23,6 +23,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rbuild_parser::checks::{CheckConfig, Filter, buildkit};
 use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_parser::{Parsed, dump, parse};
 use rbuild_planner::{BaseImages, Plan, Planned, plan};
@@ -43,17 +44,23 @@ fn check(case: &Case) -> Vec<String> {
     let mut outcome = Outcome::new(case);
     outcome.compare("ast.txt", &dump::dump(&parsed));
     let planned = planned(&parsed, case);
-    let mut findings: Vec<&Diagnostic> = parsed.diagnostics.iter().collect();
+    let mut findings = if parsed.has_errors() {
+        parsed.diagnostics.clone()
+    } else {
+        buildkit::check(&parsed)
+    };
     match &planned {
-        Some(Planned::Failed(diagnostics)) => findings.extend(diagnostics),
-        Some(Planned::Ready(plan)) => findings.extend(&plan.warnings),
+        Some(Planned::Failed(diagnostics)) => findings.extend_from_slice(diagnostics),
+        Some(Planned::Ready(plan)) => findings.extend_from_slice(&plan.warnings),
         Some(Planned::Needs(needs)) => {
             let names: Vec<_> = needs.iter().map(|need| &need.query.reference).collect();
             panic!("{}: bases.rs does not know {names:?}", case.name);
         }
         None => {}
     }
-    let failed = findings.iter().any(|finding| finding.is_error());
+    let config = CheckConfig::of_file(&source, None).unwrap();
+    let findings = Filter::new(&parsed.dockerfile, config).apply(findings);
+    let failed = findings.iter().any(Diagnostic::is_error);
     outcome.compare("diagnostics.txt", &diagnostics(&findings, &text));
     if let Some(Planned::Ready(plan)) = &planned {
         outcome.compare("plan.txt", &plan.to_text());
@@ -101,7 +108,7 @@ fn configs(plan: &Plan) -> String {
 }
 
 /// One finding a paragraph, with the text that it is about.
-fn diagnostics(findings: &[&Diagnostic], source: &str) -> String {
+fn diagnostics(findings: &[Diagnostic], source: &str) -> String {
     let mut out = String::new();
     for finding in findings {
         let severity = format!("{:?}", finding.severity).to_lowercase();

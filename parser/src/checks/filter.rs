@@ -60,12 +60,6 @@ impl Filter {
         findings
     }
 
-    /// Tells whether findings end the build.
-    #[must_use]
-    pub fn is_strict(&self) -> bool {
-        self.config.error
-    }
-
     /// Returns the configuration of the instruction at `place`, if it has one of its own.
     fn at(&self, place: Span) -> Option<&CheckConfig> {
         let after = self

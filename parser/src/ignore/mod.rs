@@ -105,6 +105,13 @@ impl Ignore {
         self.patterns.iter().any(|pattern| pattern.negated)
     }
 
+    /// Tells whether one pattern alone excludes all there is (`*`, `**` or `**/*`).
+    #[must_use]
+    pub fn catches_all(&self) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| pattern.catches_all && !pattern.negated)
+    }
+
     /// Tells whether `path` is excluded, itself or through a parent. The path is relative, with
     /// `/` between components and none at its ends. In a walk, [`Ignore::matches_with_parent`] does
     /// the same for less.

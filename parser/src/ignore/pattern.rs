@@ -9,6 +9,8 @@ use crate::glob::decode;
 pub(super) struct IgnorePattern {
     /// It takes paths in again.
     pub(super) negated: bool,
+    /// It matches all entries of the root.
+    pub(super) catches_all: bool,
     matcher: Matcher,
 }
 
@@ -33,7 +35,11 @@ impl IgnorePattern {
             Translation::Suffix => Matcher::Suffix(pattern[2..].to_vec()),
             Translation::Regex(expression) => Matcher::Regex(Regex::parse(&expression)?),
         };
-        Some(Self { negated, matcher })
+        Some(Self {
+            negated,
+            catches_all: matches!(pattern, b"*" | b"**" | b"**/*"),
+            matcher,
+        })
     }
 
     /// Tells whether the pattern matches the path itself.

@@ -20,7 +20,9 @@ const PORT_BYTES: usize = 32;
 
 impl Lowering<'_, '_> {
     pub(super) fn label(&mut self, pairs: &KeyValues, head: &Head) -> Result<(), Diagnostic> {
-        let pairs = self.expand_pairs("LABEL", pairs)?;
+        let expanded = self.expand_pairs("LABEL", pairs)?;
+        self.check_legacy(pairs, head);
+        let pairs = expanded;
         let text = history::pairs_text("LABEL", &pairs);
         let labels = self.state.config.config.labels.get_or_insert_default();
         labels.extend(pairs);
@@ -43,6 +45,7 @@ impl Lowering<'_, '_> {
             let ports = self.expander().several(word)?;
             self.warn_of_undefined(&ports.undefined, word.span);
             for port in ports.words {
+                self.check_port(&port, word.span);
                 let range =
                     expose::parse(&port).map_err(|fault| messages::bad_port(&fault, word.span))?;
                 self.spend(range.len() * PORT_BYTES, word.span)?;
@@ -95,6 +98,7 @@ impl Lowering<'_, '_> {
         check: &Healthcheck,
         head: &Head,
     ) -> Result<(), Diagnostic> {
+        self.check_once(|seen| &mut seen.healthcheck, head);
         let check = match check {
             Healthcheck::None => Check {
                 test: Some(vec!["NONE".to_owned()]),
@@ -134,12 +138,13 @@ impl Lowering<'_, '_> {
     }
 
     pub(super) fn cmd(&mut self, command: &CommandLine, head: &Head) -> Result<(), Diagnostic> {
+        self.check_once(|seen| &mut seen.cmd, head);
+        self.check_shell_form(command, head);
         let argv = self.argv(command);
         let text = history::quoted_text("CMD", &argv);
         let config = &mut self.state.config.config;
         config.cmd = Some(argv).filter(|argv| !argv.is_empty());
         config.args_escaped = Some(true);
-        self.state.cmd_is_set = true;
         self.commit(history::empty(text), None, head.line_span)
     }
 
@@ -150,11 +155,13 @@ impl Lowering<'_, '_> {
         command: &CommandLine,
         head: &Head,
     ) -> Result<(), Diagnostic> {
+        self.check_once(|seen| &mut seen.entrypoint, head);
+        self.check_shell_form(command, head);
         let argv = self.argv(command);
         let text = history::quoted_text("ENTRYPOINT", &argv);
         let config = &mut self.state.config.config;
         config.entrypoint = Some(argv).filter(|argv| !argv.is_empty());
-        if !self.state.cmd_is_set {
+        if self.state.seen.cmd.is_none() {
             config.cmd = None;
         }
         self.commit(history::empty(text), None, head.line_span)

@@ -196,6 +196,7 @@ impl Lowering<'_, '_> {
             if let TransferSource::Path(word) = source {
                 let path = self.expand(word)?;
                 refuse_remote(&path, mode, word.span)?;
+                self.check_ignored(mode.keyword, &path, tree, word.span);
                 expanded.sources.push(path_source(&path, mode, tree));
                 expanded.arguments.push(word.span);
                 expanded.paths.push(path);

@@ -8,7 +8,7 @@ use crate::display::Counter;
 use crate::messages;
 use crate::plan::{ContextName, ImageSource, Origin, StepKind};
 use crate::request::{BaseImage, BaseQuery};
-use crate::stages::{Base, Node, Stages};
+use crate::stages::{Base, Node, Purpose, Stages};
 use crate::state::{StageState, WINDOWS};
 use crate::table::{self, Definition, Place};
 
@@ -33,7 +33,7 @@ impl<'s, 'a> Lowering<'s, 'a> {
             Base::Stage(base) => start.upon_stage(*base, done.get(*base)?.as_ref()?)?,
             Base::Scratch => start.upon_scratch(platform),
             Base::Directory(context) => start.upon_directory(context, &platform),
-            Base::Image { query, typed } => start.upon_image(query, typed, platform)?,
+            Base::Image { query, .. } => start.upon_image(query, platform)?,
         };
         let counter = start.counter;
         let mut lowering = Self {
@@ -149,24 +149,18 @@ impl Start<'_, '_> {
         StageState::scratch(rootfs, platform.clone(), platform)
     }
 
-    fn upon_image(
-        &mut self,
-        query: &BaseQuery,
-        typed: &str,
-        platform: Platform,
-    ) -> Option<StageState> {
+    fn upon_image(&mut self, query: &BaseQuery, platform: Platform) -> Option<StageState> {
         // What is not there or at fault has been asked for or reported.
-        let image = self.stages.bases.get(query)?.as_ref().ok()?;
-        let node = &self.stages.nodes[self.number];
-        let platform = if query.any_platform || node.is_replaced {
-            platform_of(image, platform)
-        } else {
-            platform
+        let image = match self.stages.bases.get(query)? {
+            Ok(image) => image,
+            Err(_) if self.stages.purpose == Purpose::Build => return None,
+            Err(_) => return Some(self.upon_unknown(platform)),
         };
+        let node = &self.stages.nodes[self.number];
+        let platform = actual_platform(node, query, image, platform);
         let rootfs = if is_empty(image) {
             self.root(StepKind::Scratch, platform.clone(), "FROM scratch")
         } else {
-            self.warn_of_platform(image, typed, &platform);
             let kind = StepKind::Image(ImageSource {
                 query: query.clone(),
                 diff_ids: image.diff_ids.clone(),
@@ -181,14 +175,13 @@ impl Start<'_, '_> {
         Some(state)
     }
 
-    fn warn_of_platform(&mut self, image: &BaseImage, typed: &str, platform: &Platform) {
-        let found = &image.platform;
-        let fits = found.os == platform.os && found.architecture == platform.architecture;
-        if !fits {
-            let span = self.stages.nodes[self.number].base_span;
-            let warning = messages::base_platform(typed, found, platform, span);
-            self.shared.findings.report(warning);
-        }
+    /// Returns a stage upon an image that could not be had, which has been reported: what is upon
+    /// it can still be looked at.
+    fn upon_unknown(&mut self, platform: Platform) -> StageState {
+        let rootfs = self.root(StepKind::Scratch, platform.clone(), "FROM scratch");
+        let mut state = StageState::scratch(rootfs, platform, &self.stages.platform);
+        state.base_is_unknown = true;
+        state
     }
 
     fn root(&mut self, kind: StepKind, platform: Platform, display: &str) -> Place {
@@ -229,6 +222,20 @@ impl Start<'_, '_> {
     }
 }
 
+/// Returns the platform of a stage upon an image, given the one wanted.
+pub(super) fn actual_platform(
+    node: &Node<'_>,
+    query: &BaseQuery,
+    image: &BaseImage,
+    wanted: Platform,
+) -> Platform {
+    if query.any_platform || node.is_replaced {
+        platform_of(image, wanted)
+    } else {
+        wanted
+    }
+}
+
 /// Returns the platform of an image that could be any: the build's if it fits, else the image's.
 fn platform_of(image: &BaseImage, build: Platform) -> Platform {
     let found = &image.platform;
@@ -242,7 +249,7 @@ fn platform_of(image: &BaseImage, build: Platform) -> Platform {
 }
 
 /// Reports whether the image has no layer, by its list and by its history.
-fn is_empty(image: &BaseImage) -> bool {
+pub(super) fn is_empty(image: &BaseImage) -> bool {
     image.diff_ids.is_empty() && image.config.history.iter().all(|line| line.empty_layer)
 }
 

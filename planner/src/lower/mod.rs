@@ -3,6 +3,7 @@
 //!
 //! Faults are reported and the next instruction is tried, so that one run shows them all.
 
+mod checks;
 mod config;
 mod files;
 mod from;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
 pub(crate) fn lower(stages: &Stages<'_>, shared: &mut Shared) -> Vec<Option<StageState>> {
     let mut done: Vec<Option<StageState>> = Vec::new();
     done.resize_with(stages.nodes.len(), || None);
+    checks::check_base_platforms(stages, &mut shared.findings);
     // Implicit stages stand on nothing of the file, and everything may take files from them.
     let (declared, implicit): (Vec<usize>, Vec<usize>) = stages
         .reachable
@@ -158,19 +160,6 @@ impl<'s, 'a> Lowering<'s, 'a> {
     fn expand_flag(&mut self, word: Option<&Word>) -> Result<Option<String>, Diagnostic> {
         let text = word.map(|word| self.expand(word)).transpose()?;
         Ok(text.filter(|text| !text.is_empty()))
-    }
-
-    fn warn_of_undefined(&mut self, names: &[String], span: Span) {
-        let span = self.place(span);
-        for name in names {
-            let is_declared = self.state.args.contains(name) || scope::is_kept_from_processes(name);
-            if is_declared || !self.shared.findings.wants_warnings() {
-                continue;
-            }
-            let known = self.state.env.names();
-            let warning = messages::undefined_variable(name, known, span);
-            self.shared.findings.report(warning);
-        }
     }
 
     /// Takes room in the plan for `n_bytes` of text.

@@ -181,6 +181,7 @@ impl Lowering<'_, '_> {
 
     pub(super) fn workdir(&mut self, word: &Word, head: &Head) -> Result<(), Diagnostic> {
         let path = self.expand(word)?;
+        self.check_workdir(&path, word.span);
         let path = self.state.resolve(self.state.working_dir(), &path);
         self.state.config.config.working_dir = Some(path.clone());
         let text = format!("WORKDIR {path}");

@@ -24,6 +24,7 @@ impl Lowering<'_, '_> {
         for declaration in declarations {
             let name = declaration.name.value.as_str();
             span = declaration.name.span;
+            self.check_secret("ARG", name, span);
             let value = self.arg_value(declaration)?;
             self.spend(name.len(), span)?;
             if let Some(value) = &value
@@ -61,13 +62,15 @@ impl Lowering<'_, '_> {
 
     /// Sets variables; all pairs see the environment from before the instruction.
     pub(super) fn env(&mut self, pairs: &KeyValues, head: &Head) -> Result<(), Diagnostic> {
-        let pairs = self.expand_pairs("ENV", pairs)?;
-        for (name, value) in &pairs {
+        let expanded = self.expand_pairs("ENV", pairs)?;
+        self.check_legacy(pairs, head);
+        for ((name, value), (key, _)) in expanded.iter().zip(&pairs.pairs) {
+            self.check_secret("ENV", name, key.span);
             self.state.env.set(name, value);
             self.state.image_env.set(name, value);
         }
         self.check_environment(head.line_span)?;
-        let text = history::pairs_text("ENV", &pairs);
+        let text = history::pairs_text("ENV", &expanded);
         self.commit(history::empty(text), None, head.line_span)
     }
 

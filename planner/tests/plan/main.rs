@@ -1,6 +1,7 @@
 //! Plans of small Dockerfiles, compared with what BuildKit makes of them.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod checks;
 mod config;
 mod files;
 mod limits;

@@ -134,7 +134,7 @@ fn stages_keep_the_platform_of_their_base() {
 
 #[test]
 fn an_unfit_answer_is_warned_of() {
-    let case = case("FROM --platform=linux/s390x base").image(BASE, "{}");
+    let case = case("FROM --platform=linux/s390x base AS for-s390x").image(BASE, "{}");
     case.check_warnings(&[]);
     let dockerfile = case.parse();
     let mut bases = rbuild_planner::BaseImages::new();

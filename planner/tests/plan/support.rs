@@ -41,6 +41,7 @@ pub(crate) fn case(text: &str) -> Case {
             extra_hosts: Vec::new(),
             limits: rbuild_planner::Limits::default(),
             allow_insecure: false,
+            ignore: None,
         },
         images: BTreeMap::new(),
     }
@@ -194,6 +195,20 @@ impl Case {
             .map(|found| found.message.as_str())
             .collect();
         assert_eq!(messages, expected, "{}", self.text);
+    }
+
+    /// Checks the warnings' rules, messages and places.
+    pub(crate) fn check_findings(&self, expected: &[(&str, &str, &str)]) {
+        let plan = self.plan();
+        let found: Vec<_> = plan
+            .warnings
+            .iter()
+            .map(|found| {
+                let place = &self.text[found.span.start..found.span.end];
+                (found.code, found.message.as_str(), place)
+            })
+            .collect();
+        assert_eq!(found, expected, "{}", self.text);
     }
 
     /// The steps, in order.
