@@ -140,6 +140,9 @@ pub(crate) struct BuildArguments {
     /// Where the result goes: DIR, or type=local|tar|oci|docker,dest=PATH
     #[arg(short, long, value_name = "DEST")]
     pub(crate) output: Vec<String>,
+    /// Lend a secret to RUN --mount=type=secret: a file, or a variable of the environment
+    #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]")]
+    pub(crate) secret: Vec<String>,
     /// How many steps may run at once
     #[arg(long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,

@@ -1,5 +1,6 @@
 //! The one place that reads the environment and the clock.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -10,6 +11,11 @@ use std::time::SystemTime;
 )]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Returns a variable's value as it is, even if it is empty.
+pub(crate) fn raw_variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// Returns the directory everything is kept in: the option, `$RBUILD_ROOT`, then `/var/lib/rbuild`

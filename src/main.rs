@@ -14,6 +14,7 @@ mod output;
 mod planning;
 mod progress;
 mod report;
+mod secrets;
 mod table;
 mod workplace;
 

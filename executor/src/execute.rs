@@ -19,6 +19,7 @@ use crate::error::{BuildError, StepError};
 use crate::event::Event;
 use crate::files::patterns::Patterns;
 use crate::schedule::run_all;
+use crate::secrets::Secrets;
 use crate::snapshot::Sandbox;
 use crate::step;
 
@@ -37,6 +38,8 @@ pub struct Build<'a> {
     pub sandbox: Result<&'a Sandbox, String>,
     /// The build contexts.
     pub contexts: &'a Contexts,
+    /// What `RUN --mount=type=secret` may ask for.
+    pub secrets: &'a Secrets,
     /// Settings.
     pub options: &'a Options,
     /// Stops the build.

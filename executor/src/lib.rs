@@ -16,6 +16,7 @@ mod files;
 mod layer_file;
 mod owner;
 mod schedule;
+mod secrets;
 mod snapshot;
 mod step;
 
@@ -26,4 +27,5 @@ pub use event::{Event, Stream};
 pub use execute::{Build, Contexts, DirectoryContext, Options, execute};
 pub use export::{export_directory, export_tar};
 pub use files::FilesError;
+pub use secrets::{MAX_SECRET, SecretError, SecretSource, Secrets};
 pub use snapshot::Sandbox;

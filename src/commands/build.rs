@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
-use crate::{checks, context, environment, output, planning};
+use crate::{checks, context, environment, output, planning, secrets};
 
 /// Steps that may run at once unless the user says otherwise. Steps mostly wait, for the network or
 /// for each other's output; BuildKit has no limit at all.
@@ -32,6 +32,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         .map(|tag| parse_tag(tag))
         .collect::<Result<Vec<_>, _>>()?;
     let destinations = destination::parse_all(&options.output)?;
+    let secrets = secrets::parse_all(&options.secret)?;
     let input = context::open(&options.plan)?;
     // The sandbox is entered while this process has one thread.
     let ground = Ground::enter();
@@ -85,6 +86,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         database: &workplace.database()?,
         sandbox: ground.0.as_ref().map_err(Clone::clone),
         contexts: &input.directories,
+        secrets: &secrets,
         options: &settings,
         cancel: &cancel,
     };

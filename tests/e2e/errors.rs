@@ -239,7 +239,7 @@ fn usage_errors_end_with_2() {
         &["build", "--build-context=nothing", context],
         &["build", "--add-host=nothing", context],
         &["build", "-t", "Not A Name", context],
-        &["build", "--secret", "id=x", context],
+        &["build", "--secret", "type=teleport,id=x", context],
         &["build", "--cache-to", "type=local", context],
         &["inspect"],
         &["plan", "--format=poem", context],
