@@ -8,7 +8,9 @@
 pub mod buildkit;
 pub mod config;
 mod filter;
+pub mod hadolint;
 pub mod rule;
+mod shell;
 
 pub use config::CheckConfig;
 pub use filter::{Filter, is_rule};

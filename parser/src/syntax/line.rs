@@ -65,6 +65,11 @@ impl<'a> Lines<'a> {
         Self { source, position }
     }
 
+    /// Starts at `position`, in the middle of a line perhaps.
+    pub(crate) fn starting_at(source: &'a [u8], position: usize) -> Self {
+        Self { source, position }
+    }
+
     /// Returns the offset of the next line.
     pub(crate) fn offset(&self) -> usize {
         self.position

@@ -13,7 +13,7 @@ mod file;
 mod flag;
 pub(crate) mod heredoc;
 mod json;
-mod line;
+pub(crate) mod line;
 mod word;
 
 pub use file::parse_syntax;
