@@ -43,7 +43,7 @@ stage() {
       verdict=FAILED
     fi
     if [ "$verdict" = ok ]; then
-      grep -E '^(SKIPPED|warning: no |corpus:|[0-9]+ cases|[0-9]+/[0-9]+|Done )' "$log" || true
+      grep -E '^(SKIPPED|warning: no |corpus:|hadolint:|[0-9]+ cases|[0-9]+/[0-9]+|Done )' "$log" || true
     else
       tail -n 60 "$log"
     fi
@@ -58,7 +58,7 @@ counts() {
   awk '
     /^test result:/ { passed += $4; failed += $6; ignored += $8; seen = 1 }
     /^SKIPPED / { skipped++ }
-    /^corpus: / { text = text "  " $0 }
+    /^(corpus|hadolint): / { text = text "  " $0 }
     END {
       if (seen) printf "  %d passed, %d failed, %d skipped", passed, failed, ignored + skipped
       printf "%s", text
@@ -111,6 +111,7 @@ end_to_end() {
 corpus() { scripts/corpus.sh "$1"; }
 torture() { scripts/torture.sh "$1"; }
 fuzz() { scripts/fuzz.sh "$1"; }
+hadolint() { scripts/hadolint.sh "$1"; }
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet; }
 
 # In one block: bash reads it whole before it starts, so that the file may change meanwhile.
@@ -123,6 +124,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --l
   stage end_to_end 1500 end_to_end
   stage corpus 1200 corpus "$rbuild"
   stage torture 1000 torture "$rbuild"
+  stage hadolint 300 hadolint "$rbuild"
   stage fuzz $((900 + 6 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
   stage documentation 600 documentation
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::lint::CheckArguments;
+
 /// Builds OCI images from Dockerfiles, without a daemon and without root.
 #[derive(Debug, Parser)]
 #[command(
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Build(Box<BuildArguments>),
     /// Print the graph of steps a Dockerfile compiles to
     Plan(Box<PlanArguments>),
+    /// Show what is unwise in Dockerfiles
+    Check(Box<CheckArguments>),
     /// List images
     Images(ImagesArguments),
     /// Show details of images as JSON

@@ -97,6 +97,27 @@ fn dockerfile_alone(options: &PlanOptions) -> Result<Source, Failure> {
     Ok(source)
 }
 
+/// Reads a Dockerfile: `-` is standard input, a folder means the Dockerfile in it. The path is given
+/// back if there is one.
+pub(crate) fn dockerfile_at(path: &Path) -> Result<(Source, Option<PathBuf>), Failure> {
+    if path == Path::new("-") {
+        return Ok((read_stdin()?, None));
+    }
+    let mut path = path.to_owned();
+    if path.is_dir() {
+        let (name, _) = default_dockerfile(&path)?;
+        path = match path == Path::new(".") {
+            true => PathBuf::from(name),
+            false => path.join(name),
+        };
+    }
+    let shown = path.display().to_string();
+    let opened = File::options().read(true).open(&path).map_err(|error| {
+        Failure::message(format!("failed to read dockerfile: open {shown}: {error}"))
+    })?;
+    Ok((read(opened, &shown)?, Some(path)))
+}
+
 fn read_stdin() -> Result<Source, Failure> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {

@@ -9,6 +9,7 @@ mod destination;
 mod environment;
 mod export;
 mod interrupt;
+mod lint;
 mod manifests;
 mod output;
 mod planning;
@@ -41,6 +42,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Build(options) => commands::build::run(&root, &options),
         Command::Plan(options) => commands::plan::run(&root, &options),
+        Command::Check(options) => commands::check::run(&options),
         Command::Images(options) => commands::images::run(&root, &options),
         Command::Inspect(options) => commands::inspect::run(&root, &options),
         Command::History(options) => commands::history::run(&root, &options),

@@ -7,10 +7,12 @@ use miette::{
     Severity,
 };
 use rbuild_executor::{BuildError, FilesError, StepError};
+use rbuild_parser::checks::hadolint::Level;
 use rbuild_parser::diagnostic::{self, Diagnostic};
 use rbuild_parser::span::Span;
 use rbuild_planner::Plan;
 
+use crate::lint::Finding;
 use crate::progress::clean_text;
 
 /// How a command ended, if not well.
@@ -197,7 +199,27 @@ fn plain(text: &str, help: Option<&str>) -> Report {
     Report::new(report)
 }
 
+/// Renders what `rbuild check` found.
+pub(crate) fn render_finding(source: &Source, finding: &Finding, is_terminal: bool) -> String {
+    let mut report = excerpt_of(source, &finding.diagnostic);
+    report.severity = Some(match finding.level {
+        Level::Error => Severity::Error,
+        Level::Warning => Severity::Warning,
+        Level::Info | Level::Style | Level::Off => Severity::Advice,
+    });
+    draw_on(&with_source(source, report), is_terminal)
+}
+
 fn excerpt(source: &Source, diagnostic: &Diagnostic) -> Report {
+    with_source(source, excerpt_of(source, diagnostic))
+}
+
+fn with_source(source: &Source, report: MietteDiagnostic) -> Report {
+    let text = displayable(&source.text);
+    Report::new(report).with_source_code(NamedSource::new(clean_text(&source.name), text))
+}
+
+fn excerpt_of(source: &Source, diagnostic: &Diagnostic) -> MietteDiagnostic {
     let text = displayable(&source.text);
     let mut report = MietteDiagnostic::new(clean_text(&headline(source, diagnostic)));
     report.severity = Some(match diagnostic.severity {
@@ -211,7 +233,7 @@ fn excerpt(source: &Source, diagnostic: &Diagnostic) -> Report {
         labels.push(label(&text, *span, Some(clean_text(what))));
     }
     report.labels = Some(labels);
-    Report::new(report).with_source_code(NamedSource::new(clean_text(&source.name), text))
+    report
 }
 
 /// A span that lies in the text, cut to its first lines: a heredoc may be long.
@@ -267,7 +289,10 @@ fn displayable(text: &[u8]) -> String {
 }
 
 fn draw(report: &Report) -> String {
-    let is_terminal = std::io::stderr().is_terminal();
+    draw_on(report, std::io::stderr().is_terminal())
+}
+
+fn draw_on(report: &Report, is_terminal: bool) -> String {
     let theme = match (is_terminal, crate::environment::variable("NO_COLOR")) {
         (true, None) => GraphicalTheme::unicode(),
         (true, Some(_)) => GraphicalTheme::unicode_nocolor(),

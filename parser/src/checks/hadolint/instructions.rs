@@ -4,12 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     findings::Findings,
-    model::{Model, RunModel, StageModel},
+    model::{Model, RunModel, Source, StageModel},
 };
 use crate::{
     ast::{CommandLine, Healthcheck, Instruction, InstructionKind, KeyValues, Word},
     expand::{NoVariables, expand_word},
-    span::Span,
 };
 
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
@@ -163,10 +162,7 @@ fn last_user(stage: &StageModel<'_>, findings: &mut Findings) {
 
 fn consecutive_runs(stage: &StageModel<'_>, findings: &mut Findings) {
     let is_single = |run: &RunModel| {
-        let named = run
-            .commands()
-            .filter(|(_, command)| command.words.first().is_some_and(|name| !name.expands));
-        named.count() <= 1 && !run.scripts.is_empty() && !run.is_trigger
+        !run.is_trigger && !run.scripts.is_empty() && run.scripts.iter().all(has_one_command)
     };
     for pair in stage.runs.windows(2) {
         let [before, run] = pair else { continue };
@@ -184,6 +180,16 @@ fn consecutive_runs(stage: &StageModel<'_>, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Tells whether a script has one command at most; tests do not count.
+fn has_one_command(source: &Source) -> bool {
+    let commands = source.script.commands.iter();
+    let named = commands.filter(|command| {
+        let name = command.words.first();
+        name.is_some_and(|name| !name.expands && name.text != "[")
+    });
+    named.count() <= 1
 }
 
 /// Variables that are set before the first stage.
@@ -287,12 +293,11 @@ fn healthcheck(model: &Model<'_>, findings: &mut Findings) {
         let inherited = stage.parent.is_some_and(|parent| has_check[parent]);
         has_check.push(own || inherited);
     }
-    let is_base = model.is_base();
-    for ((stage, has_check), is_base) in model.stages.iter().zip(has_check).zip(is_base) {
-        if !has_check && !is_base {
-            let head = &stage.stage.head;
-            let place = Span::new(head.line_span.start, head.line_span.end);
-            findings.add("DL3057", head.span, place, "the stage has no HEALTHCHECK");
+    for (stage, has_check) in model.stages.iter().zip(has_check) {
+        let head = &stage.stage.head;
+        if !has_check {
+            let message = "the stage has no HEALTHCHECK";
+            findings.add("DL3057", head.span, head.line_span, message);
         }
     }
 }

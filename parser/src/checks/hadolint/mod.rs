@@ -40,3 +40,6 @@ pub fn check(source: &[u8], dockerfile: &Dockerfile) -> Vec<Diagnostic> {
     }
     findings.finish()
 }
+
+#[cfg(test)]
+mod tests;

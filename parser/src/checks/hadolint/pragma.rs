@@ -52,11 +52,13 @@ impl Ignores {
             .and_then(|index| self.instructions.get(index))
             .filter(|(span, _)| finding.span.start < span.end)
             .map(|(_, names)| names);
-        std::iter::once(finding.code)
-            .chain(rules::twin(finding.code))
-            .any(|name| {
-                self.everywhere.contains(name) || own.is_some_and(|names| names.contains(name))
-            })
+        let twins: Vec<&str> = rules::twin(finding.code).collect();
+        let mut names = std::iter::once(&finding.code).chain(&twins);
+        // A rule with several twins is wider than each of them.
+        let is_one = rules::find(finding.code).is_some() || twins.len() < 2;
+        own.is_some_and(|own| names.any(|name| own.contains(*name)))
+            || self.everywhere.contains(finding.code)
+            || is_one && twins.iter().any(|name| self.everywhere.contains(*name))
     }
 }
 
