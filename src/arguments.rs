@@ -161,12 +161,71 @@ pub(crate) struct BuildArguments {
     /// Show nothing but the image ID
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Check the file instead of building it: short for --call=check
+    #[arg(long, overrides_with = "call")]
+    check: bool,
+    /// What is done: build, check, outline, targets or subrequests.describe, with
+    /// format=json and ignorestatus behind it if need be
+    #[arg(
+        long,
+        value_name = "METHOD[,format=FORMAT][,ignorestatus]",
+        default_value = "build",
+        hide_default_value = true,
+        value_parser = parse_call
+    )]
+    call: Call,
     /// Write the image ID to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
     /// Write digests and names to a JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
+}
+
+impl BuildArguments {
+    /// Returns what is to be answered instead of a build.
+    pub(crate) fn call(&self) -> Option<Call> {
+        if self.check {
+            return Some(Call {
+                method: CallMethod::Check,
+                ..self.call
+            });
+        }
+        (self.call.method != CallMethod::Build).then_some(self.call)
+    }
+}
+
+/// What is asked of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) method: CallMethod,
+    pub(crate) format: CallFormat,
+    /// True if findings are no failure.
+    pub(crate) ignores_status: bool,
+}
+
+/// Methods of `--call`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallMethod {
+    /// Build it.
+    Build,
+    /// Look for what is wrong or unwise.
+    Check,
+    /// Say what the target takes.
+    Outline,
+    /// List the stages.
+    Targets,
+    /// List these methods.
+    Describe,
+}
+
+/// Forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -298,6 +357,43 @@ pub(crate) struct ImportArguments {
     pub(crate) name: Option<String>,
 }
 
+/// Reads `METHOD[,format=json|text][,ignorestatus[=true|false]]`, in any order.
+fn parse_call(text: &str) -> Result<Call, String> {
+    let mut method = None;
+    let mut call = Call {
+        method: CallMethod::Build,
+        format: CallFormat::Text,
+        ignores_status: false,
+    };
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("format", "json")) => call.format = CallFormat::Json,
+            Some(("format", "text")) => call.format = CallFormat::Text,
+            Some(("format", _)) => return Err("the formats are text and json".to_owned()),
+            Some(("ignorestatus", "true" | "1")) => call.ignores_status = true,
+            Some(("ignorestatus", "false" | "0")) => call.ignores_status = false,
+            Some(_) => return Err(format!("unknown option {field}")),
+            None if field == "ignorestatus" => call.ignores_status = true,
+            None if method.is_some() => return Err("only one method is possible".to_owned()),
+            None => method = Some(field),
+        }
+    }
+    call.method = match method {
+        None | Some("" | "build") => CallMethod::Build,
+        Some("check" | "lint") => CallMethod::Check,
+        Some("outline") => CallMethod::Outline,
+        Some("targets") => CallMethod::Targets,
+        Some("subrequests.describe") => CallMethod::Describe,
+        Some(_) => {
+            return Err(
+                "the methods are build, check, outline, targets and subrequests.describe"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(call)
+}
+
 fn parse_jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one step must run".to_owned()),
@@ -354,6 +450,46 @@ mod tests {
         check("rbuild --root=/r images", "rbuild --root=/r images");
         check("rbuild --help", "rbuild --help");
         check("rbuild b .", "rbuild b .");
+    }
+
+    #[test]
+    fn calls() {
+        let call = |text: &str| {
+            parse_call(text).map(|call| (call.method, call.format, call.ignores_status))
+        };
+        use CallFormat::{Json, Text};
+        assert_eq!(call("build"), Ok((CallMethod::Build, Text, false)));
+        assert_eq!(call("lint"), Ok((CallMethod::Check, Text, false)));
+        assert_eq!(
+            call("check,format=json,ignorestatus"),
+            Ok((CallMethod::Check, Json, true))
+        );
+        assert_eq!(
+            call("format=text,outline,ignorestatus=true"),
+            Ok((CallMethod::Outline, Text, true))
+        );
+        for bad in ["nope", "check,outline", "check,format=xml", "check,a=b"] {
+            assert!(call(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn check_and_call_replace_each_other() {
+        let method = |words: &[&str]| {
+            let words = [&["rbuild", "build"], words, &["."]].concat();
+            match Arguments::try_parse_from(words).unwrap().command {
+                Command::Build(options) => options.call().map(|call| call.method),
+                _ => None,
+            }
+        };
+        assert_eq!(method(&[]), None);
+        assert_eq!(method(&["--check"]), Some(CallMethod::Check));
+        assert_eq!(method(&["--call=outline"]), Some(CallMethod::Outline));
+        assert_eq!(method(&["--check", "--call=build"]), None);
+        assert_eq!(
+            method(&["--call=outline", "--check"]),
+            Some(CallMethod::Check)
+        );
     }
 
     #[test]

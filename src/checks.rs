@@ -1,9 +1,10 @@
 //! Build checks of a file: which findings are wanted, and whether they end the build.
 
 use rbuild_parser::Parsed;
-use rbuild_parser::ast::Dockerfile;
 use rbuild_parser::checks::{self, CheckConfig, Filter, buildkit};
 use rbuild_parser::diagnostic::Diagnostic;
+use rbuild_parser::span::Span;
+use rbuild_parser::syntax::directive;
 use rbuild_planner::Request;
 
 use crate::output;
@@ -11,38 +12,51 @@ use crate::report::{Failure, Source, render_all};
 
 /// The configuration of a file's checks.
 #[derive(Debug)]
-pub(crate) struct Checks(CheckConfig);
+pub(crate) struct Checks {
+    config: CheckConfig,
+    /// The directive that says so, if it is one.
+    span: Option<Span>,
+}
 
 impl Checks {
     /// Reads the file's `check` directive, or the build argument in its place.
     pub(crate) fn of(source: &Source, request: &Request) -> Result<Self, Failure> {
+        Self::read(source, request).map_err(|fault| failure(source, vec![fault]))
+    }
+
+    /// As [`Self::of`], with what is wrong as a finding.
+    pub(crate) fn read(source: &Source, request: &Request) -> Result<Self, Diagnostic> {
         let replacement = request
             .build_args
             .iter()
             .rev()
             .find(|(name, _)| name == checks::config::BUILD_ARG)
             .map(|(_, value)| value.as_str());
-        CheckConfig::of_file(&source.text, replacement)
-            .map(Self)
-            .map_err(|(error, span)| {
+        match CheckConfig::of_file(&source.text, replacement) {
+            Ok(config) => {
+                let directive = directive::detect("check", &source.text);
+                let span = directive.filter(|_| replacement.is_none());
+                Ok(Self {
+                    config,
+                    span: span.map(|found| found.span),
+                })
+            }
+            Err((error, span)) => {
                 let message = format!("failed to parse check options: {error}");
-                match span {
-                    Some(span) => {
-                        let fault = Diagnostic::error("check::option", message, span).with_help(
-                            "the options are skip=RULE,…, error=true and experimental=RULE,…",
-                        );
-                        Failure::Source(source.clone(), vec![fault])
-                    }
-                    None => Failure::message(message),
-                }
-            })
+                let help = "the options are skip=RULE,…, error=true and experimental=RULE,…";
+                Err(
+                    Diagnostic::error("check::option", message, span.unwrap_or_default())
+                        .with_help(help),
+                )
+            }
+        }
     }
 
     /// Returns the warnings that are wanted, in BuildKit's order; `planned` are the planner's.
     pub(crate) fn wanted(&self, parsed: &Parsed, planned: &[Diagnostic]) -> Vec<Diagnostic> {
         let mut found = buildkit::check(parsed);
         found.extend_from_slice(planned);
-        self.filter(&parsed.dockerfile).apply(found)
+        Filter::new(&parsed.dockerfile, self.config.clone()).apply(found)
     }
 
     /// Fails if the file wants that for findings of its checks.
@@ -51,26 +65,37 @@ impl Checks {
             return Ok(());
         };
         output::note(&report(source, wanted));
-        Err(Failure::with_help(
-            violation,
-            "the check options say error=true; mend the findings, or skip the rules",
-        ))
+        Err(failure(source, vec![violation]))
     }
 
-    /// Returns what is wrong if the file wants findings to be errors and there are some.
-    pub(crate) fn violation(&self, wanted: &[Diagnostic]) -> Option<String> {
+    /// Returns what is wrong if findings are to be errors and there are some.
+    pub(crate) fn violation(&self, wanted: &[Diagnostic]) -> Option<Diagnostic> {
         let mut rules: Vec<&str> = Vec::new();
         for finding in wanted {
             if checks::is_rule(finding.code) && !rules.contains(&finding.code) {
                 rules.push(finding.code);
             }
         }
-        let is_violated = self.0.error && !rules.is_empty();
-        is_violated.then(|| format!("lint violation found for rules: {}", rules.join(", ")))
+        if !self.config.error || rules.is_empty() {
+            return None;
+        }
+        let message = format!("lint violation found for rules: {}", rules.join(", "));
+        let span = self.span.unwrap_or_default();
+        Some(Diagnostic::error("check::violation", message, span))
     }
+}
 
-    fn filter(&self, dockerfile: &Dockerfile) -> Filter {
-        Filter::new(dockerfile, self.0.clone())
+/// Returns the failure for what is wrong with a file. One thing without a place, as what comes from
+/// the command line, needs no excerpt.
+pub(crate) fn failure(source: &Source, mut errors: Vec<Diagnostic>) -> Failure {
+    match errors.as_mut_slice() {
+        [error] if error.span == Span::default() && error.code.starts_with("check::") => {
+            Failure::Message {
+                text: std::mem::take(&mut error.message),
+                help: error.help.take(),
+            }
+        }
+        _ => Failure::Source(source.clone(), errors),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
 
 /// Most rounds of questions; each ONBUILD trigger may ask again.
-const MAX_ROUNDS: usize = 64;
+pub(crate) const MAX_ROUNDS: usize = 64;
 
 /// Parses a Dockerfile; all of its errors are reported at once.
 pub(crate) fn parse(source: &Source) -> Result<Parsed, Failure> {
@@ -48,9 +48,12 @@ pub(crate) fn plan(
             }
         }
     }
-    Err(Failure::message(
-        "the base images' ONBUILD triggers never end",
-    ))
+    Err(endless_triggers())
+}
+
+/// More rounds of questions than any file needs.
+pub(crate) fn endless_triggers() -> Failure {
+    Failure::message("the base images' ONBUILD triggers never end")
 }
 
 /// Puts together what the planner is asked for.

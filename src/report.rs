@@ -248,7 +248,7 @@ fn label(text: &str, span: Span, what: Option<String>) -> LabeledSpan {
 }
 
 /// What is wrong, with the line for what is wrong with the text itself.
-fn headline(source: &Source, diagnostic: &Diagnostic) -> String {
+pub(crate) fn headline(source: &Source, diagnostic: &Diagnostic) -> String {
     let message = &diagnostic.message;
     if diagnostic.code.starts_with("parse::") {
         let line = line_of(&source.text, diagnostic.span);

@@ -24,9 +24,11 @@ mod findings;
 mod global;
 mod graph;
 mod history;
+mod inspect;
 mod lower;
 mod messages;
 mod mount_options;
+mod outline;
 mod paths;
 mod plan;
 mod reach;
@@ -48,6 +50,8 @@ use rbuild_image::platform::Platform;
 use rbuild_parser::ast::Dockerfile;
 use rbuild_parser::diagnostic::Diagnostic;
 
+pub use inspect::{Inspected, Inspection, inspect};
+pub use outline::{Outline, OutlineArg, OutlineMount};
 pub use plan::*;
 pub use request::*;
 

@@ -77,6 +77,11 @@ impl Args {
         self.places.contains_key(name)
     }
 
+    /// Returns the value that an argument was declared with.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.declared[*self.places.get(name)?].1.as_deref()
+    }
+
     /// Returns all arguments with their values as a `RUN` sees them: what the environment says,
     /// else what was declared, else nothing.
     pub(crate) fn values<'a>(

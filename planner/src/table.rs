@@ -69,6 +69,11 @@ impl StepTable {
         &self.steps[place].0.kind
     }
 
+    /// Returns where the step comes from.
+    pub(crate) fn origin(&self, place: Place) -> &Origin {
+        &self.steps[place].0.origin
+    }
+
     /// Returns the graph of what `targets` need, and for each old place the new index.
     pub(crate) fn finish(self, targets: &[Place]) -> (Graph, Vec<Option<usize>>) {
         let mut needed = vec![false; self.steps.len()];

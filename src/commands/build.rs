@@ -26,6 +26,9 @@ const MIN_JOBS: usize = 16;
 
 /// Builds an image.
 pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> {
+    if let Some(call) = options.call() {
+        return super::call::run(root, options, &call);
+    }
     let names = options
         .tag
         .iter()

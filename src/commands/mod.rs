@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod build;
+mod call;
 pub(crate) mod check;
 pub(crate) mod history;
 pub(crate) mod images;

@@ -17,6 +17,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bases;
+mod calls;
 mod request;
 
 use std::fmt::Write as _;

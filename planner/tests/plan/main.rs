@@ -8,6 +8,7 @@ mod limits;
 mod mounts;
 mod needs;
 mod onbuild;
+mod outline;
 mod platforms;
 mod render;
 mod scopes;

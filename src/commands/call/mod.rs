@@ -1,0 +1,134 @@
+//! `rbuild build --call` and `--check`: what a build is made of, without building it.
+
+mod check;
+mod describe;
+mod excerpt;
+mod outline;
+mod place;
+mod targets;
+
+use std::path::Path;
+
+use rbuild_parser::Parsed;
+use rbuild_planner::{BaseImages, Inspected, Inspection, Request};
+use serde_json::Value;
+
+use crate::arguments::{BuildArguments, Call, CallFormat, CallMethod, ProgressMode};
+use crate::progress::Progress;
+use crate::report::{Failure, Source};
+use crate::workplace::Workplace;
+use crate::{bases, context, output, planning};
+
+/// Answers a call. Nothing is run, hashed or written but the answer.
+pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<(), Failure> {
+    if call.method == CallMethod::Describe {
+        return answer(call, &describe::json(), &describe::text());
+    }
+    let input = context::open(&options.plan)?;
+    let ignore = input.ignore();
+    let source = input.dockerfile;
+    if call.method == CallMethod::Targets {
+        let parsed = planning::parse(&source)?;
+        return answer(
+            call,
+            &targets::json(&source, &parsed),
+            &targets::text(&parsed),
+        );
+    }
+    let mut request = planning::request(&options.plan, input.named)?;
+    request.ignore = ignore;
+    let resolver = Resolver {
+        root,
+        pull: options.plan.pull,
+        request: &request,
+    };
+    if call.method == CallMethod::Outline {
+        outline::run(&source, &resolver, call)
+    } else {
+        check::run(&source, &resolver, call)
+    }
+}
+
+/// Prints an answer in the form that was asked for.
+fn answer(call: &Call, json: &Value, text: &str) -> Result<(), Failure> {
+    match call.format {
+        CallFormat::Json => output::result(&format!("{json:#}\n")),
+        CallFormat::Text => output::result(text),
+    }
+}
+
+/// Looks at a file with as many of its base images as can be had.
+struct Resolver<'a> {
+    root: &'a Path,
+    pull: bool,
+    request: &'a Request,
+}
+
+impl Resolver<'_> {
+    fn inspect(&self, parsed: &Parsed, all_stages: bool) -> Result<Inspection, Failure> {
+        let mut progress = Progress::new(ProgressMode::Quiet);
+        let mut answers = BaseImages::new();
+        let mut workplace = None;
+        for _ in 0..planning::MAX_ROUNDS {
+            let file = &parsed.dockerfile;
+            match rbuild_planner::inspect(file, self.request, &answers, all_stages) {
+                Inspected::Done(inspection) => return Ok(*inspection),
+                Inspected::Needs(needs) => {
+                    // The store is not touched for a file that needs nothing of it.
+                    let workplace = match &workplace {
+                        Some(open) => open,
+                        None => workplace.insert(Workplace::open(self.root)?),
+                    };
+                    let queries = needs.into_iter().map(|need| need.query).collect();
+                    let found = bases::resolve_all(workplace, queries, self.pull, &mut progress);
+                    answers.extend(found);
+                }
+            }
+        }
+        Err(planning::endless_triggers())
+    }
+}
+
+/// Returns bytes as JSON holds them.
+fn encoded(source: &Source) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(&source.text)
+}
+
+/// Lays out rows in columns as Go's tab writer does: every cell but the last of a row is padded.
+fn columns(rows: &[Vec<String>], padding: usize) -> String {
+    let n_columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..n_columns)
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0) + padding
+        })
+        .collect();
+    let mut out = String::new();
+    for row in rows {
+        for (place, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            out.push_str(cell);
+            if place + 1 < row.len() {
+                out.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_longest_cell() {
+        let rows = [["NAME", "TEXT"], ["a-longer", ""], ["é", "x"]];
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(ToString::to_string).collect())
+            .collect();
+        assert_eq!(columns(&rows, 1), "NAME     TEXT\na-longer \né        x\n");
+        assert_eq!(columns(&[], 1), "");
+    }
+}
