@@ -12,6 +12,7 @@ mod interrupt;
 mod lint;
 mod manifests;
 mod output;
+mod page;
 mod planning;
 mod progress;
 mod report;

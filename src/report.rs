@@ -1,10 +1,10 @@
 //! From errors to what a person reads: messages, source excerpts, help. All miette is here.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
-    Severity,
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, Report, Severity,
 };
 use rbuild_executor::{BuildError, FilesError, StepError};
 use rbuild_parser::checks::hadolint::Level;
@@ -13,6 +13,7 @@ use rbuild_parser::span::Span;
 use rbuild_planner::Plan;
 
 use crate::lint::Finding;
+use crate::page::{Page, floor};
 use crate::progress::clean_text;
 
 /// How a command ended, if not well.
@@ -82,9 +83,10 @@ impl Failure {
     pub(crate) fn render(&self) -> String {
         match self {
             Self::Source(source, diagnostics) => {
+                let page = Arc::new(Page::new(source));
                 let first = diagnostics.iter().find(|found| found.is_error());
-                let summary = first.map(|found| summary(&headline(source, found)));
-                render_all(source, diagnostics) + &summary.unwrap_or_default()
+                let summary = first.map(|found| summary(&headline(&page, found)));
+                render_on(&page, diagnostics) + &summary.unwrap_or_default()
             }
             Self::Error(error) => draw(&plain(&chain(error.as_ref()), None)),
             Self::Message { text, help } => draw(&plain(text, help.as_deref())),
@@ -98,9 +100,16 @@ impl Failure {
 
 /// Renders findings in the order of the file, warnings too.
 pub(crate) fn render_all(source: &Source, diagnostics: &[Diagnostic]) -> String {
+    if diagnostics.is_empty() {
+        return String::new();
+    }
+    render_on(&Arc::new(Page::new(source)), diagnostics)
+}
+
+fn render_on(page: &Arc<Page>, diagnostics: &[Diagnostic]) -> String {
     diagnostics
         .iter()
-        .map(|diagnostic| draw(&excerpt(source, diagnostic)))
+        .map(|diagnostic| draw(&excerpt(page, diagnostic)))
         .collect()
 }
 
@@ -125,7 +134,7 @@ fn render_build(source: &Source, plan: &Plan, error: &BuildError) -> String {
     {
         text.push_str(&last_lines(&origin.title, last_output));
     }
-    text.push_str(&draw(&excerpt(source, &diagnostic)));
+    text.push_str(&draw(&excerpt(&Arc::new(Page::new(source)), &diagnostic)));
     let prefix = match cause.as_ref() {
         StepError::Files(FilesError::NotFound { .. }) => CHECKSUM,
         _ => "",
@@ -139,7 +148,7 @@ const CHECKSUM: &str = "failed to compute cache key: failed to calculate checksu
 
 /// The last line of a failed build, in the words that scripts look for.
 fn summary(message: &str) -> String {
-    let message = clean_text(message).replace('\n', " ");
+    let message = shown(message).replace('\n', " ");
     format!("ERROR: failed to build: failed to solve: {message}\n")
 }
 
@@ -194,98 +203,72 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn plain(text: &str, help: Option<&str>) -> Report {
-    let mut report = MietteDiagnostic::new(clean_text(text));
-    report.help = help.map(clean_text);
+    let mut report = MietteDiagnostic::new(shown(text));
+    report.help = help.map(shown);
     Report::new(report)
 }
 
 /// Renders what `rbuild check` found.
-pub(crate) fn render_finding(source: &Source, finding: &Finding, is_terminal: bool) -> String {
-    let mut report = excerpt_of(source, &finding.diagnostic);
+pub(crate) fn render_finding(page: &Arc<Page>, finding: &Finding, is_terminal: bool) -> String {
+    let mut report = diagnosis(page, &finding.diagnostic);
     report.severity = Some(match finding.level {
         Level::Error => Severity::Error,
         Level::Warning => Severity::Warning,
         Level::Info | Level::Style | Level::Off => Severity::Advice,
     });
-    draw_on(&with_source(source, report), is_terminal)
+    draw_on(
+        &Report::new(report).with_source_code(Arc::clone(page)),
+        is_terminal,
+    )
 }
 
-fn excerpt(source: &Source, diagnostic: &Diagnostic) -> Report {
-    with_source(source, excerpt_of(source, diagnostic))
+fn excerpt(page: &Arc<Page>, diagnostic: &Diagnostic) -> Report {
+    Report::new(diagnosis(page, diagnostic)).with_source_code(Arc::clone(page))
 }
 
-fn with_source(source: &Source, report: MietteDiagnostic) -> Report {
-    let text = displayable(&source.text);
-    Report::new(report).with_source_code(NamedSource::new(clean_text(&source.name), text))
-}
-
-fn excerpt_of(source: &Source, diagnostic: &Diagnostic) -> MietteDiagnostic {
-    let text = displayable(&source.text);
-    let mut report = MietteDiagnostic::new(clean_text(&headline(source, diagnostic)));
+fn diagnosis(page: &Page, diagnostic: &Diagnostic) -> MietteDiagnostic {
+    let mut report = MietteDiagnostic::new(headline(page, diagnostic));
     report.severity = Some(match diagnostic.severity {
         diagnostic::Severity::Error => Severity::Error,
         diagnostic::Severity::Warning => Severity::Warning,
     });
     report.code = Some(diagnostic.code.to_owned());
-    report.help = diagnostic.help.as_deref().map(clean_text);
-    let mut labels = vec![label(&text, diagnostic.span, None)];
+    report.help = diagnostic.help.as_deref().map(shown);
+    let mut labels = vec![label(page, diagnostic.span, None)];
     for (span, what) in &diagnostic.labels {
-        labels.push(label(&text, *span, Some(clean_text(what))));
+        labels.push(label(page, *span, Some(shown(what))));
     }
     report.labels = Some(labels);
     report
 }
 
-/// A span that lies in the text, cut to its first lines: a heredoc may be long.
-fn label(text: &str, span: Span, what: Option<String>) -> LabeledSpan {
-    const N_LINES: usize = 6;
-    let start = span.start.min(text.len());
-    let mut end = span.end.clamp(start, text.len());
-    if let Some((place, _)) = text[start..end].match_indices('\n').nth(N_LINES - 1) {
-        end = start + place;
-    }
-    LabeledSpan::new(what, start, end - start)
+fn label(page: &Page, span: Span, what: Option<String>) -> LabeledSpan {
+    let (start, length) = page.mark(span);
+    LabeledSpan::new(what, start, length)
 }
 
 /// What is wrong, with the line for what is wrong with the text itself.
-pub(crate) fn headline(source: &Source, diagnostic: &Diagnostic) -> String {
-    let message = &diagnostic.message;
+pub(crate) fn headline(page: &Page, diagnostic: &Diagnostic) -> String {
+    let message = shown(&diagnostic.message);
     if diagnostic.code.starts_with("parse::") {
-        let line = line_of(&source.text, diagnostic.span);
+        let line = page.line_of(diagnostic.span.start) + 1;
         format!("dockerfile parse error on line {line}: {message}")
     } else {
-        message.clone()
+        message
     }
 }
 
-fn line_of(text: &[u8], span: Span) -> usize {
-    text[..span.start.min(text.len())]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
-        + 1
-}
-
-/// The text with everything that a terminal would act on replaced, byte for byte, so that spans
-/// stay right.
-fn displayable(text: &[u8]) -> String {
-    let mut out = String::with_capacity(text.len());
-    for chunk in text.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            let mut encoded = [0; 4];
-            let bytes = character.encode_utf8(&mut encoded);
-            match character {
-                '\n' | '\t' => out.push(character),
-                '\r' => out.push(' '),
-                _ if clean_text(bytes).is_empty() => {
-                    out.extend(std::iter::repeat_n('?', character.len_utf8()));
-                }
-                _ => out.push(character),
-            }
-        }
-        out.extend(std::iter::repeat_n('?', chunk.invalid().len()));
+/// A message as it is shown. The middle of a long one is left out: commands and words of a
+/// Dockerfile have no limit.
+fn shown(text: &str) -> String {
+    const HEAD: usize = 3000;
+    const TAIL: usize = 1000;
+    let text = clean_text(text);
+    if text.len() <= HEAD + TAIL {
+        return text;
     }
-    out
+    let (head, tail) = (floor(&text, HEAD), floor(&text, text.len() - TAIL));
+    format!("{} … {}", &text[..head], &text[tail..])
 }
 
 fn draw(report: &Report) -> String {

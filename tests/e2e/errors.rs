@@ -200,6 +200,46 @@ fn the_last_line_says_it_in_buildkits_words() {
     assert!(lines.iter().any(is_step), "{}", run.report());
 }
 
+/// However long a Dockerfile and its lines are, there is a report soon, and it is not long.
+#[test]
+fn reports_about_large_files() {
+    let many = format!("FROM scratch\n{}", "FOO bar\n".repeat(1_000_000));
+    let run = refused(&many, &[])
+        .says("Dockerfile:1001")
+        .says("more than 1000 errors");
+    assert!(run.stderr.len() < 1_000_000, "{} bytes", run.stderr.len());
+    for (what, dockerfile) in [
+        (
+            "one line",
+            format!("FROM scratch\nENV A=\"{}\n", "a \\\n".repeat(1_000_000)),
+        ),
+        (
+            "nesting",
+            format!("FROM scratch\nENV A={}\n", "${a:-\\\n".repeat(1_000_000)),
+        ),
+        (
+            "a heredoc",
+            format!("FROM scratch\nCOPY <<E /x\n{}", "text\n".repeat(1_000_000)),
+        ),
+        (
+            "a word",
+            format!("FROM scratch\nSTOPSIGNAL {}\n", "x".repeat(60_000)),
+        ),
+    ] {
+        let run = refused(&dockerfile, &[]);
+        assert!(
+            run.stderr.len() < 20_000,
+            "{what}: {} bytes",
+            run.stderr.len()
+        );
+        let last = run.stderr.lines().last().unwrap();
+        assert!(
+            last.starts_with("ERROR: failed to build: "),
+            "{what}: {last}"
+        );
+    }
+}
+
 /// What this version does not do is refused by name, never left out in silence.
 #[test]
 fn unsupported_features_are_refused() {

@@ -11,6 +11,7 @@ use super::{Resolver, answer, encoded};
 use crate::arguments::{Call, CallFormat};
 use crate::checks::{Checks, failure};
 use crate::output;
+use crate::page::Page;
 use crate::progress::clean_text;
 use crate::report::{Failure, Source, headline};
 
@@ -126,7 +127,7 @@ fn to_json(source: &Source, report: &Report, lines: &Lines) -> Value {
     let mut out = json!({"warnings": warnings, "sources": [file]});
     if let Some(error) = report.errors.first() {
         out["buildError"] = json!({
-            "message": headline(source, error),
+            "message": headline(&Page::new(source), error),
             "location": location(lines.of(error)),
         });
     }
