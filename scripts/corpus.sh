@@ -19,23 +19,16 @@ if [ -z "$shared" ]; then
 fi
 
 work=$WORK/corpus
-mkdir -p "$work/bases"
+mkdir -p "$work"
 store=$(mktemp -d "$work/store.XXXXXX")
-port=$(free_port)
 stop() {
-  bash "$shared/corpus/make-bases.sh" --state "$work/registry" --stop
-  rm -rf "$store" "$work/registry" "$work/cases"
+  stop_corpus_bases "$shared/corpus" "$work"
+  rm -rf "$store" "$work/cases"
 }
 trap stop EXIT
-rm -rf "$work/registry"
-# The recorded results refer to the archives that come with the corpus.
-for base in busybox alpine debian; do
-  [ -e "$work/bases/$base.tar" ] || install -m 644 "$shared/corpus/bases/$base.tar" "$work/bases/"
-done
-bash "$shared/corpus/make-bases.sh" --port "$port" --out "$work/bases" --state "$work/registry" \
-  > "$work/make-bases.log"
+serve_corpus_bases "$shared/corpus" "$work"
 
-export CONTAINERS_REGISTRIES_CONF=$work/registry/registries.conf RBUILD_ROOT=$store
+export RBUILD_ROOT=$store
 list=(--list "$shared/corpus/shared.txt")
 # Chosen cases replace the list, and are not held to the threshold.
 for option in "$@"; do

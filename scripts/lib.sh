@@ -92,6 +92,29 @@ allow_user_namespaces() {
   done
 }
 
+# Serves the stand-in base images of the shared corpus at $1 from a registry on a free loopback port
+# until the script ends. $2 is a folder of the script's own; its `bases` stay there. Sets
+# CONTAINERS_REGISTRIES_CONF.
+serve_corpus_bases() {
+  local corpus=$1 work=$2 port base
+  port=$(free_port)
+  rm -rf "$work/registry"
+  mkdir -p "$work/bases"
+  # The recorded results refer to the archives that come with the corpus.
+  for base in busybox alpine debian; do
+    [ -e "$work/bases/$base.tar" ] || install -m 644 "$corpus/bases/$base.tar" "$work/bases/"
+  done
+  bash "$corpus/make-bases.sh" --port "$port" --out "$work/bases" --state "$work/registry" \
+    > "$work/make-bases.log"
+  export CONTAINERS_REGISTRIES_CONF=$work/registry/registries.conf
+}
+
+# Stops what serve_corpus_bases started.
+stop_corpus_bases() {
+  bash "$1/make-bases.sh" --state "$2/registry" --stop
+  rm -rf "$2/registry"
+}
+
 # Finds the shared conformance data: $RBUILD_SHARED, else a folder `shared` beside the repository.
 # Prints its path, or nothing.
 shared_dir() {

@@ -109,6 +109,7 @@ end_to_end() {
 }
 
 corpus() { scripts/corpus.sh "$1"; }
+differential() { scripts/differential.sh "$1"; }
 torture() { scripts/torture.sh "$1"; }
 fuzz() { scripts/fuzz.sh "$1"; }
 hadolint() { scripts/hadolint.sh "$1"; }
@@ -123,6 +124,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --l
   stage release 900 release
   stage end_to_end 1500 end_to_end
   stage corpus 1200 corpus "$rbuild"
+  stage differential 900 differential "$rbuild"
   stage torture 1000 torture "$rbuild"
   stage hadolint 300 hadolint "$rbuild"
   stage fuzz $((900 + 6 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
