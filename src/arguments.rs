@@ -168,6 +168,7 @@ pub(crate) struct BuildArguments {
     /// format=json and ignorestatus behind it if need be
     #[arg(
         long,
+        alias = "print",
         value_name = "METHOD[,format=FORMAT][,ignorestatus]",
         default_value = "build",
         hide_default_value = true,

@@ -10,6 +10,9 @@ use rbuild_planner::Request;
 use crate::output;
 use crate::report::{Failure, Source, render_all};
 
+/// More warnings than this are not shown at the end of a build.
+const MAX_SHOWN: usize = 50;
+
 /// The configuration of a file's checks.
 #[derive(Debug)]
 pub(crate) struct Checks {
@@ -99,11 +102,17 @@ pub(crate) fn failure(source: &Source, mut errors: Vec<Diagnostic>) -> Failure {
     }
 }
 
-/// Renders warnings with their number.
+/// Renders warnings with their number, as many of them as one reads.
 pub(crate) fn report(source: &Source, warnings: &[Diagnostic]) -> String {
-    match warnings.len() {
+    let title = match warnings.len() {
+        0 => return String::new(),
+        1 => "1 warning found".to_owned(),
+        n => format!("{n} warnings found"),
+    };
+    let (shown, others) = warnings.split_at(warnings.len().min(MAX_SHOWN));
+    let rest = match others.len() {
         0 => String::new(),
-        1 => format!("\n1 warning found:\n{}", render_all(source, warnings)),
-        n => format!("\n{n} warnings found:\n{}", render_all(source, warnings)),
-    }
+        n => format!("{n} more; --check shows all of them\n"),
+    };
+    format!("\n{title}:\n{}{rest}", render_all(source, shown))
 }

@@ -74,6 +74,31 @@ fn warnings_are_shown_once_and_counted() {
 }
 
 #[test]
+fn many_warnings_are_not_all_shown() {
+    let dockerfile = format!("FROM scratch\n{}", "ENV A b\n".repeat(60));
+    let run = build(&dockerfile, &[]).1.ok();
+    let run = run.says("60 warnings found").says("10 more");
+    assert_eq!(run.stderr.matches("⚠").count(), 50, "{}", run.report());
+}
+
+#[test]
+fn answers_are_kept_in_the_metadata_file() {
+    let env = TestEnv::new();
+    let context = env.context("ctx", &[("Dockerfile", "FROM scratch as a\n")]);
+    let file = env.path("metadata.json");
+    let option = format!("--metadata-file={}", file.display());
+    let run = Run::of(
+        env.command()
+            .args(["build", "--check", &option])
+            .arg(&context),
+    );
+    assert_eq!(run.code, Some(1), "{}", run.report());
+    let metadata: serde_json::Value = serde_json::from_slice(&fs_err::read(file).unwrap()).unwrap();
+    let warnings = &metadata["result.json"]["warnings"];
+    assert_eq!(warnings[0]["ruleName"], "FromAsCasing");
+}
+
+#[test]
 fn checking_ends_with_a_status_and_makes_nothing() {
     let clean = "FROM scratch\nCOPY file /\n";
     let odd = "FROM scratch as a\nCOPY file /\n";

@@ -75,7 +75,7 @@ fn only_the_last_of_a_kind_counts() {
 }
 
 #[test]
-fn workdirs_start_at_the_root() {
+fn k21_workdirs_start_at_the_root() {
     let rule = "WorkdirRelativePath";
     check("F\nWORKDIR a\nWORKDIR b", &[(rule, &relative("a"), "a")]);
     check("F\nWORKDIR /a\nWORKDIR b", &[]);
@@ -95,7 +95,7 @@ fn workdirs_start_at_the_root() {
 }
 
 #[test]
-fn names_of_secrets() {
+fn k22_names_of_secrets() {
     let rule = "SecretsUsedInArgOrEnv";
     check(
         "F\nARG GITHUB_TOKEN\nENV MY_KEY_FILE=x API_KEY=1",

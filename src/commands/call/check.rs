@@ -5,10 +5,10 @@ use rbuild_parser::checks::rule;
 use rbuild_parser::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
-use super::excerpt::excerpt;
+use super::excerpt::Excerpts;
 use super::place::{Lines, location};
-use super::{Resolver, answer, encoded};
-use crate::arguments::{Call, CallFormat};
+use super::{Caller, Resolver, encoded};
+use crate::arguments::CallFormat;
 use crate::checks::{Checks, failure};
 use crate::output;
 use crate::page::Page;
@@ -25,22 +25,25 @@ struct Report {
 
 /// Checks a file and prints the findings. Fails quietly if there are some, unless that is not
 /// wanted, and with a message if the build would fail.
-pub(super) fn run(source: &Source, resolver: &Resolver<'_>, call: &Call) -> Result<(), Failure> {
+pub(super) fn run(
+    source: &Source,
+    resolver: &Resolver<'_>,
+    caller: &Caller<'_>,
+) -> Result<(), Failure> {
     let parsed = rbuild_parser::parse(&source.text);
     let report = check(source, &parsed, resolver)?;
     let lines = Lines::new(&source.text, &parsed.dockerfile);
-    answer(
-        call,
+    caller.answer(
         &to_json(source, &report, &lines),
         &to_text(source, &report, &lines),
     )?;
     if !report.errors.is_empty() {
-        if call.format == CallFormat::Text && !report.warnings.is_empty() {
+        if caller.call.format == CallFormat::Text && !report.warnings.is_empty() {
             output::result("\n")?;
         }
         return Err(failure(source, report.errors));
     }
-    if report.warnings.is_empty() || call.ignores_status {
+    if report.warnings.is_empty() || caller.call.ignores_status {
         Ok(())
     } else {
         Err(Failure::Silent)
@@ -88,6 +91,7 @@ fn to_text(source: &Source, report: &Report, lines: &Lines) -> String {
         .map(|finding| (lines.of(finding), finding))
         .collect();
     warnings.sort_by_key(|(lines, _)| lines.map(|(first, _)| first));
+    let excerpts = Excerpts::new(source);
     for (lines, finding) in warnings {
         out.push_str("\nWARNING: ");
         out.push_str(finding.code);
@@ -98,7 +102,7 @@ fn to_text(source: &Source, report: &Report, lines: &Lines) -> String {
         out.push('\n');
         out.push_str(&clean_text(&finding.message));
         out.push('\n');
-        out.extend(lines.map(|lines| excerpt(source, lines)));
+        out.extend(lines.map(|lines| excerpts.of(lines)));
     }
     out
 }

@@ -6,30 +6,44 @@ use crate::progress::clean_text;
 use crate::report::Source;
 
 const RULE: &str = "--------------------\n";
+/// An instruction that is longer is not shown to its end: a heredoc may be as long as a file, and
+/// there may be much to say about it.
+const MAX_LINES: usize = 100;
 
-/// Returns the lines `first` to `last`, marked, with two around one line on each side and one around
-/// several.
-pub(super) fn excerpt(source: &Source, (first, last): (usize, usize)) -> String {
-    let text = String::from_utf8_lossy(&source.text);
-    let lines: Vec<&str> = text.split('\n').collect();
-    if first == 0 || first > lines.len() {
-        return String::new();
+/// The lines of a file, harmless to a terminal.
+#[derive(Debug)]
+pub(super) struct Excerpts {
+    name: String,
+    lines: Vec<String>,
+}
+
+impl Excerpts {
+    pub(super) fn new(source: &Source) -> Self {
+        let text = String::from_utf8_lossy(&source.text);
+        Self {
+            name: clean_text(&source.name),
+            lines: text.split('\n').map(clean_text).collect(),
+        }
     }
-    let last = last.min(lines.len());
-    let (start, end) = surroundings(first, last, lines.len());
-    let name = clean_text(&source.name);
-    let mut out = format!("{name}:{first}\n{RULE}");
-    for (place, line) in lines.iter().enumerate().take(end).skip(start - 1) {
-        let number = place + 1;
-        let mark = if (first..=last).contains(&number) {
-            ">>>"
-        } else {
-            "   "
-        };
-        let line = clean_text(line);
-        writeln!(out, " {number:3} | {mark} {line}").expect("a string takes any text");
+
+    /// Returns the lines `first` to `last`, marked, with two around one line on each side and one
+    /// around several.
+    pub(super) fn of(&self, (first, last): (usize, usize)) -> String {
+        let n_lines = self.lines.len();
+        if first == 0 || first > n_lines {
+            return String::new();
+        }
+        let last = last.min(n_lines).min(first + MAX_LINES - 1);
+        let (start, end) = surroundings(first, last, n_lines);
+        let mut out = format!("{}:{first}\n{RULE}", self.name);
+        for (place, line) in self.lines.iter().enumerate().take(end).skip(start - 1) {
+            let number = place + 1;
+            let is_meant = (first..=last).contains(&number);
+            let mark = if is_meant { ">>>" } else { "   " };
+            writeln!(out, " {number:3} | {mark} {line}").expect("a string takes any text");
+        }
+        out + RULE
     }
-    out + RULE
 }
 
 /// Widens a range of lines as BuildKit does. A round counts as a line itself, so that what is
@@ -61,7 +75,7 @@ mod tests {
             name: "Dockerfile".into(),
             text: text.into(),
         };
-        assert_eq!(excerpt(&source, lines), expected);
+        assert_eq!(Excerpts::new(&source).of(lines), expected);
     }
 
     #[test]

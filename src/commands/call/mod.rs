@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rbuild_parser::Parsed;
 use rbuild_planner::{BaseImages, Inspected, Inspection, Request};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::arguments::{BuildArguments, Call, CallFormat, CallMethod, ProgressMode};
 use crate::progress::Progress;
@@ -21,19 +21,19 @@ use crate::{bases, context, output, planning};
 
 /// Answers a call. Nothing is run, hashed or written but the answer.
 pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<(), Failure> {
+    let caller = Caller {
+        call,
+        metadata_file: options.metadata_file.as_deref(),
+    };
     if call.method == CallMethod::Describe {
-        return answer(call, &describe::json(), &describe::text());
+        return caller.answer(&describe::json(), &describe::text());
     }
     let input = context::open(&options.plan)?;
     let ignore = input.ignore();
     let source = input.dockerfile;
     if call.method == CallMethod::Targets {
         let parsed = planning::parse(&source)?;
-        return answer(
-            call,
-            &targets::json(&source, &parsed),
-            &targets::text(&parsed),
-        );
+        return caller.answer(&targets::json(&source, &parsed), &targets::text(&parsed));
     }
     let mut request = planning::request(&options.plan, input.named)?;
     request.ignore = ignore;
@@ -43,17 +43,29 @@ pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<
         request: &request,
     };
     if call.method == CallMethod::Outline {
-        outline::run(&source, &resolver, call)
+        outline::run(&source, &resolver, &caller)
     } else {
-        check::run(&source, &resolver, call)
+        check::run(&source, &resolver, &caller)
     }
 }
 
-/// Prints an answer in the form that was asked for.
-fn answer(call: &Call, json: &Value, text: &str) -> Result<(), Failure> {
-    match call.format {
-        CallFormat::Json => output::result(&format!("{json:#}\n")),
-        CallFormat::Text => output::result(text),
+/// Who waits for an answer.
+struct Caller<'a> {
+    call: &'a Call,
+    metadata_file: Option<&'a Path>,
+}
+
+impl Caller<'_> {
+    /// Prints an answer in the form that was asked for, and keeps it if that is wanted.
+    fn answer(&self, json: &Value, text: &str) -> Result<(), Failure> {
+        if let Some(file) = self.metadata_file {
+            let metadata = json!({"result.json": json, "result.txt": text});
+            fs_err::write(file, format!("{metadata:#}\n"))?;
+        }
+        match self.call.format {
+            CallFormat::Json => output::result(&format!("{json:#}\n")),
+            CallFormat::Text => output::result(text),
+        }
     }
 }
 

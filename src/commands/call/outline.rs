@@ -5,8 +5,7 @@ use rbuild_planner::{Outline, OutlineMount};
 use serde_json::{Map, Value, json};
 
 use super::place::{Lines, location};
-use super::{Resolver, answer, columns, encoded};
-use crate::arguments::Call;
+use super::{Caller, Resolver, columns, encoded};
 use crate::output;
 use crate::planning;
 use crate::progress::clean_text;
@@ -17,7 +16,11 @@ const PADDING: usize = 3;
 const HEAD_PADDING: usize = 1;
 
 /// Prints the outline. A base image that cannot be had takes nothing away from it.
-pub(super) fn run(source: &Source, resolver: &Resolver<'_>, call: &Call) -> Result<(), Failure> {
+pub(super) fn run(
+    source: &Source,
+    resolver: &Resolver<'_>,
+    caller: &Caller<'_>,
+) -> Result<(), Failure> {
     let parsed = planning::parse(source)?;
     let inspection = resolver.inspect(&parsed, false)?;
     let (unresolved, errors): (Vec<Diagnostic>, Vec<_>) = inspection
@@ -29,7 +32,7 @@ pub(super) fn run(source: &Source, resolver: &Resolver<'_>, call: &Call) -> Resu
     };
     output::note(&render_all(source, &unresolved));
     let lines = Lines::new(&source.text, &parsed.dockerfile);
-    answer(call, &to_json(source, &outline, &lines), &to_text(&outline))
+    caller.answer(&to_json(source, &outline, &lines), &to_text(&outline))
 }
 
 fn to_text(outline: &Outline) -> String {

@@ -62,11 +62,17 @@ impl Lines {
     }
 }
 
+/// An instruction with more lines than this has one range in JSON.
+const MAX_RANGES: usize = 1000;
+
 /// Lines as BuildKit's JSON has them: a range for each.
 pub(super) fn location(lines: Option<(usize, usize)>) -> Value {
     let Some((first, last)) = lines else {
         return json!({});
     };
+    if last - first >= MAX_RANGES {
+        return json!({"ranges": [{"start": {"line": first}, "end": {"line": last}}]});
+    }
     let ranges: Vec<_> = (first..=last)
         .map(|line| json!({"start": {"line": line}, "end": {"line": line}}))
         .collect();
@@ -101,5 +107,9 @@ mod tests {
             r#"{"ranges":[{"start":{"line":3},"end":{"line":3}},{"start":{"line":4},"end":{"line":4}}]}"#
         );
         assert_eq!(location(None).to_string(), "{}");
+        assert_eq!(
+            location(Some((3, 1003))).to_string(),
+            r#"{"ranges":[{"start":{"line":3},"end":{"line":1003}}]}"#
+        );
     }
 }

@@ -115,7 +115,7 @@ fn stage_names_are_unique_and_not_reserved() {
 }
 
 #[test]
-fn maintainers_are_deprecated_unless_a_comment_says_otherwise() {
+fn k19_maintainers_are_deprecated_unless_a_comment_says_otherwise() {
     let message = "Maintainer instruction is deprecated in favor of using label";
     check(
         "FROM scratch\n# check=skip=MaintainerDeprecated because…\nMAINTAINER a\nMAINTAINER b\n",
@@ -135,7 +135,7 @@ fn empty_lines_in_continuations_come_first() {
 }
 
 #[test]
-fn descriptions_name_what_they_describe_if_that_is_wanted() {
+fn k20_descriptions_name_what_they_describe_if_that_is_wanted() {
     let rule = "InvalidDefinitionDescription";
     let message = |instruction: &str, name: &str| {
         format!("Comment for {instruction} should follow the format: `# {name} <description>`")
@@ -168,7 +168,7 @@ fn descriptions_name_what_they_describe_if_that_is_wanted() {
 }
 
 #[test]
-fn skipped_rules_are_matched_by_case() {
+fn k17_skipped_rules_are_matched_by_case() {
     check("# check=skip=FromAsCasing\nFROM scratch as a\n", &[]);
     check("# check=skip=all\nFROM scratch as A\n", &[]);
     let message = from_as("as", "FROM");
