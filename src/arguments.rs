@@ -81,7 +81,7 @@ pub(crate) enum ImageCommand {
 /// What decides the plan; shared by `build` and `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct PlanOptions {
-    /// Path of the Dockerfile, `-` for standard input (default: PATH/Dockerfile)
+    /// Path or URL of the Dockerfile, `-` for standard input (default: PATH/Dockerfile)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Stage to build
@@ -110,7 +110,8 @@ pub(crate) struct PlanOptions {
     /// Ask the registry for base images even if they are here
     #[arg(long)]
     pub(crate) pull: bool,
-    /// Add a named build context: a directory, docker-image://IMAGE or oci-layout://DIR
+    /// Add a named build context: a directory, an http(s) or git URL, docker-image://IMAGE or
+    /// oci-layout://DIR
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_context: Vec<String>,
     /// Network of RUN steps
@@ -119,8 +120,9 @@ pub(crate) struct PlanOptions {
     /// Add a line to /etc/hosts of RUN steps
     #[arg(long, value_name = "HOST:IP")]
     pub(crate) add_host: Vec<String>,
-    /// Build context: a directory, or `-` to read a Dockerfile from standard input
-    #[arg(value_name = "PATH|-")]
+    /// Build context: a directory, an archive or a git repository by its URL, or `-` to read an
+    /// archive or a Dockerfile from standard input
+    #[arg(value_name = "PATH|URL|-")]
     pub(crate) context: OsString,
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod destination;
 mod environment;
 mod export;
+mod fetching;
 mod interrupt;
 mod lint;
 mod manifests;

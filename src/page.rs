@@ -5,6 +5,7 @@ use std::fmt;
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use rbuild_parser::span::Span;
+use rbuild_planner::remote::mask_logins;
 
 use crate::progress::clean_text;
 use crate::report::Source;
@@ -34,7 +35,8 @@ impl fmt::Debug for Page {
 
 impl Page {
     pub(crate) fn new(source: &Source) -> Self {
-        let text = displayable(&source.text);
+        // Passwords of URLs stay inside as well; masking keeps all places.
+        let text = mask_logins(&displayable(&source.text));
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let line_starts = std::iter::once(0)
             .chain(ends.map(|(at, _)| at + 1))

@@ -11,6 +11,7 @@ use rbuild_parser::checks::hadolint::Level;
 use rbuild_parser::diagnostic::{self, Diagnostic};
 use rbuild_parser::span::Span;
 use rbuild_planner::Plan;
+use rbuild_planner::remote::mask_logins;
 
 use crate::lint::Finding;
 use crate::page::{Page, floor};
@@ -176,6 +177,7 @@ fn step_help(error: &StepError) -> Option<String> {
                     .to_owned(),
             );
         }
+        StepError::Remote { source, .. } => return crate::fetching::help(source.as_ref()),
         _ => return None,
     };
     let help = match code {
@@ -263,7 +265,7 @@ pub(crate) fn headline(page: &Page, diagnostic: &Diagnostic) -> String {
 fn shown(text: &str) -> String {
     const HEAD: usize = 3000;
     const TAIL: usize = 1000;
-    let text = clean_text(text);
+    let text = mask_logins(&clean_text(text));
     if text.len() <= HEAD + TAIL {
         return text;
     }

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sandbox", &[]),
     ("planner", &["parser", "image"]),
     ("registry", &["image"]),
+    ("remote", &["image", "registry"]),
     ("cache", &["image"]),
     // The executor reads ignore files, which are the parser's.
     (
@@ -22,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         ".",
         &[
-            "parser", "image", "sandbox", "planner", "registry", "cache", "executor",
+            "parser", "image", "sandbox", "planner", "registry", "remote", "cache", "executor",
         ],
     ),
 ];

@@ -67,6 +67,14 @@ pub enum StepError {
     /// `COPY` and `ADD`.
     #[error(transparent)]
     Files(#[from] crate::files::FilesError),
+    /// A source could not be fetched.
+    #[error("failed to load cache key")]
+    Remote {
+        /// Which argument of the step.
+        argument: usize,
+        /// Why.
+        source: crate::remotes::RemoteFailure,
+    },
     /// An image, layer or blob.
     #[error(transparent)]
     Image(#[from] ImageError),

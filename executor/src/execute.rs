@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::error::{BuildError, StepError};
 use crate::event::Event;
 use crate::files::patterns::Patterns;
+use crate::remotes::Remotes;
 use crate::schedule::run_all;
 use crate::secrets::Secrets;
 use crate::snapshot::Sandbox;
@@ -40,6 +41,8 @@ pub struct Build<'a> {
     pub contexts: &'a Contexts,
     /// What `RUN --mount=type=secret` may ask for.
     pub secrets: &'a Secrets,
+    /// Brings what is not here.
+    pub remotes: &'a dyn Remotes,
     /// Settings.
     pub options: &'a Options,
     /// Stops the build.

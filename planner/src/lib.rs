@@ -32,6 +32,7 @@ mod outline;
 mod paths;
 mod plan;
 mod reach;
+pub mod remote;
 mod render;
 mod request;
 mod signal;

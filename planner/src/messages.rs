@@ -212,6 +212,24 @@ pub(crate) fn checksum_of_local(span: Span) -> Diagnostic {
         .with_help("files of the build context are hashed anyway")
 }
 
+pub(crate) fn checksum_format(span: Span) -> Diagnostic {
+    Diagnostic::error(CHECKSUM_CODE, "invalid checksum digest format", span)
+        .with_help("write sha256: and 64 hexadecimal digits in small letters")
+}
+
+pub(crate) fn checksum_algorithm(span: Span) -> Diagnostic {
+    Diagnostic::error(CHECKSUM_CODE, "unsupported digest algorithm", span)
+        .with_help("write sha256: and 64 hexadecimal digits")
+}
+
+pub(crate) fn bad_url(problem: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("plan::url", format!("invalid URL: {problem}"), span)
+}
+
+pub(crate) fn bad_git(problem: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("plan::git", problem, span)
+}
+
 pub(crate) fn chmod_not_octal(value: &str, span: Span) -> Diagnostic {
     let message = format!(
         "invalid chmod parameter: '{value}'. it should be octal string and between 0 and 07777"

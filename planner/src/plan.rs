@@ -8,6 +8,8 @@ use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_parser::span::Span;
 use serde::Serialize;
 
+use crate::remote::{GitSource, HttpSource};
+
 /// Names a step of one plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(pub(crate) NodeIndex);
@@ -137,6 +139,10 @@ pub enum FileSource {
         /// Expanded content.
         content: String,
     },
+    /// A file of the web (`ADD`).
+    Http(HttpSource),
+    /// A folder of a git repository: what is in it (`ADD`).
+    Git(GitSource),
 }
 
 /// Where files come from.

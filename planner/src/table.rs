@@ -123,6 +123,8 @@ pub(crate) fn weight(kind: &StepKind) -> usize {
                 .map(|source| match source {
                     FileSource::Path { pattern, .. } => pattern.len(),
                     FileSource::Inline { content, .. } => content.len(),
+                    FileSource::Http(source) => source.url.len(),
+                    FileSource::Git(source) => source.remote.len() + source.subdir.len(),
                 })
                 .sum();
             sources + sum(&files.exclude)

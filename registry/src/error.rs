@@ -84,6 +84,14 @@ pub enum RegistryError {
         /// What the registry said.
         answer: Box<Answer>,
     },
+    /// A web server answered with another status than success.
+    #[error("{subject}: invalid response status {status}")]
+    PageStatus {
+        /// The URL, without its query.
+        subject: String,
+        /// HTTP status and its name.
+        status: String,
+    },
     /// No answer came from the server.
     #[error("{subject}: no answer from {host}")]
     Unreachable {

@@ -5,6 +5,7 @@
 //! knows nothing of stores, and prints nothing.
 //!
 //! ```text
+//! web                     any URL: one GET, for `ADD` and for contexts
 //! client ── blob          what is wanted: manifests, configurations, blobs; verified
 //!    └─ access            one server: credentials, retries; scheme: https or http
 //!        ├─ auth ── token     challenges, tokens, one request for many threads
@@ -36,6 +37,7 @@ mod token;
 mod transport;
 mod url;
 mod verifier;
+mod web;
 
 pub use blob::BlobReader;
 pub use client::{Client, MAX_CONFIG_BYTES, Resolved};
@@ -44,3 +46,4 @@ pub use error::{Answer, Cause, RegistryError};
 pub use rbuild_image::manifest::Descriptor;
 pub use secret::Secret;
 pub use settings::{CredentialFile, CredentialFormat, Limits, Proxies, RegistriesConf, Settings};
+pub use web::{Get, Page, Web};

@@ -1,6 +1,7 @@
 //! `rbuild build`
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rbuild_executor::{Build, BuiltImage, Cancel, Options, Sandbox, execute};
@@ -14,6 +15,7 @@ use crate::arguments::{BuildArguments, ProgressMode};
 use crate::checks::Checks;
 use crate::destination::{self, Destination};
 use crate::export::{Export, Exported};
+use crate::fetching::Fetching;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
@@ -35,10 +37,11 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         .map(|tag| parse_tag(tag))
         .collect::<Result<Vec<_>, _>>()?;
     let destinations = destination::parse_all(&options.output)?;
-    let secrets = secrets::parse_all(&options.secret)?;
-    let input = context::open(&options.plan)?;
-    // The sandbox is entered while this process has one thread.
+    let secrets = Arc::new(secrets::parse_all(&options.secret)?);
+    // The sandbox is entered while this process has one thread; fetching starts others.
     let ground = Ground::enter();
+    let fetching = Fetching::new(root, Arc::clone(&secrets));
+    let input = context::open(&options.plan, &fetching)?;
     let mode = if options.quiet {
         ProgressMode::Quiet
     } else {
@@ -75,13 +78,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let epoch = plan.epoch;
     let cancel = Cancel::new()?;
     let interrupt = Interrupt::listen(&cancel)?;
-    let settings = Options {
-        jobs: options.jobs.unwrap_or_else(default_jobs).max(1),
-        epoch,
-        now: environment::now,
-        locks: workplace.locks()?,
-        resolv_conf: resolv_conf(),
-    };
+    let settings = settings(options, &workplace, epoch)?;
     let build = Build {
         plan: &plan,
         store: &workplace.store,
@@ -90,6 +87,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         sandbox: ground.0.as_ref().map_err(Clone::clone),
         contexts: &input.directories,
         secrets: &secrets,
+        remotes: &fetching,
         options: &settings,
         cancel: &cancel,
     };
@@ -108,6 +106,20 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     finish.run(&images, &destinations)?;
     show_warnings(options, &input.dockerfile, &warnings);
     Ok(())
+}
+
+fn settings(
+    options: &BuildArguments,
+    workplace: &Workplace,
+    epoch: Option<i64>,
+) -> Result<Options, Failure> {
+    Ok(Options {
+        jobs: options.jobs.unwrap_or_else(default_jobs).max(1),
+        epoch,
+        now: environment::now,
+        locks: workplace.locks()?,
+        resolv_conf: resolv_conf(),
+    })
 }
 
 fn default_jobs() -> usize {

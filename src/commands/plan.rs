@@ -1,8 +1,10 @@
 //! `rbuild plan`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::arguments::{PlanArguments, PlanFormat, ProgressMode};
+use crate::fetching::Fetching;
 use crate::progress::Progress;
 use crate::report::Failure;
 use crate::workplace::Workplace;
@@ -10,7 +12,8 @@ use crate::{context, output, planning};
 
 /// Prints the graph that a Dockerfile compiles to. Runs nothing.
 pub(crate) fn run(root: &Path, options: &PlanArguments) -> Result<(), Failure> {
-    let input = context::open(&options.plan)?;
+    let fetching = Fetching::new(root, Arc::default());
+    let input = context::open(&options.plan, &fetching)?;
     let parsed = planning::parse(&input.dockerfile)?;
     let request = planning::request(&options.plan, input.named)?;
     let workplace = Workplace::open(root)?;

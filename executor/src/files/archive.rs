@@ -1,4 +1,4 @@
-//! Local archives of `ADD`: told by their content, unpacked over the destination.
+//! Archives of `ADD`: told by their content, unpacked over the destination.
 //!
 //! The archive is read once: its entries go to memory, its files' bytes, one after the other, to a
 //! temporary file without a name, since a layer lists entries in another order than an archive.
@@ -22,7 +22,6 @@ use super::error::{FilesError, shown};
 use super::node::is_private;
 use super::overlay::{Data, Model, Placed};
 use super::place::{DIRECTORY_MODE, Destination, Origin, Placer};
-use crate::context::Context;
 
 const BUFFER_SIZE: usize = 128 * 1024;
 
@@ -31,7 +30,7 @@ const BUFFER_SIZE: usize = 128 * 1024;
 pub(super) struct Unpacked {
     members: Vec<Member>,
     spool: Spool,
-    /// Where it is in the context, quoted.
+    /// Where it is, quoted.
     path: String,
 }
 
@@ -78,13 +77,13 @@ impl Read for SpoolPart {
     }
 }
 
-/// Reads the file at `path` if it is an archive; `None` if it is not.
+/// Reads `file`, which is found at `path`, if it is an archive; `None` if it is not.
 ///
 /// # Errors
 /// [`FilesError::Changed`] if its bytes are not those of `digest`, [`FilesError::Archive`] if it is
 /// damaged, [`FilesError::Io`] if it cannot be read or there is no room in `staging`.
 pub(super) fn unpack(
-    context: &Context,
+    file: File,
     path: &[u8],
     digest: ContentDigest,
     staging: &Path,
@@ -98,7 +97,6 @@ pub(super) fn unpack(
         path: shown(path),
         source,
     };
-    let (file, _) = context.open_file(path)?;
     let mut input = Hashing {
         file,
         hasher: blake3::Hasher::new(),

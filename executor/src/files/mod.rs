@@ -10,6 +10,7 @@ mod chmod;
 mod chown;
 mod digest;
 pub(crate) mod error;
+mod fetched;
 pub(crate) mod node;
 mod overlay;
 mod pack;
@@ -23,6 +24,8 @@ mod tree;
 mod workdir;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, Mtime};
 use rbuild_planner::{FileSource, Files, Tree};
@@ -31,12 +34,13 @@ pub(crate) use chown::{
     Accounts as OwnerAccounts, Owner, needs_accounts, resolve as resolve_owner,
 };
 pub use error::FilesError;
+pub(crate) use fetched::Fetched;
 pub(crate) use pack::{LayerTree, Surroundings, pack};
 pub(crate) use place::Times;
 pub(crate) use tree::SourceTree;
 pub(crate) use workdir::workdir;
 
-use crate::context::hash_files;
+use crate::context::{Context, hash_files};
 use node::{Home, Node};
 use place::Origin;
 use select::{Match, Rules};
@@ -45,38 +49,46 @@ use select::{Match, Rules};
 const INLINE_MODE: u32 = 0o644;
 
 /// The files that a step copies, with their digests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Selection {
     sources: Vec<Selected>,
 }
 
 /// What one source names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Selected {
     of: SourceOf,
     matches: Vec<Match>,
 }
 
 /// Where a source's files are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum SourceOf {
     Tree(Tree),
     /// The content of a heredoc file.
     Text(Vec<u8>),
+    /// A file that was fetched.
+    File(PathBuf),
+    /// A commit with this id, whose files are not here yet; see [`Selection::check_out`].
+    Commit(String),
+    /// The files of a commit.
+    Checkout(Arc<Context>),
 }
 
 impl SourceOf {
     fn origin(&self) -> Origin {
         match self {
             Self::Tree(Tree::Context(_)) => Origin::Context,
-            Self::Tree(Tree::Step(_)) => Origin::Image,
+            Self::Tree(Tree::Step(_)) | Self::File(_) | Self::Commit(_) | Self::Checkout(_) => {
+                Origin::Image
+            }
             Self::Text(_) => Origin::Made,
         }
     }
 }
 
 /// Chooses the files of a `COPY` or `ADD`, and hashes those of contexts that the context's digest
-/// cache does not know. Nothing else is read.
+/// cache does not know. Nothing else is read. `fetched` has what was fetched for each source.
 ///
 /// # Errors
 /// [`FilesError::NotFound`] and the others of choosing, [`FilesError::Changed`] for a file that
@@ -84,6 +96,7 @@ impl SourceOf {
 pub(crate) fn prepare<'a>(
     step: &Files,
     trees: &dyn Fn(&Tree) -> Option<SourceTree<'a>>,
+    fetched: &[Option<Fetched>],
 ) -> Result<Selection, FilesError> {
     let exclude = patterns::exclude(&step.exclude)?;
     let mut sources = Vec::with_capacity(step.sources.len());
@@ -96,6 +109,12 @@ pub(crate) fn prepare<'a>(
             } => (from, pattern, *wildcard),
             FileSource::Inline { name, content } => {
                 sources.push(inline(name, content));
+                continue;
+            }
+            FileSource::Http(_) | FileSource::Git(_) => {
+                let found = fetched.get(at).and_then(Option::as_ref);
+                let found = found.ok_or(FilesError::NoTree { number: at + 1 })?;
+                sources.push(fetched::selected(source, found));
                 continue;
             }
         };
@@ -127,7 +146,10 @@ impl Selection {
     pub(crate) fn source_digests(&self) -> Vec<[u8; 32]> {
         let sources = self.sources.iter();
         sources
-            .map(|source| digest::digest_matches(&source.matches))
+            .map(|source| match &source.of {
+                SourceOf::Commit(id) => *blake3::hash(id.as_bytes()).as_bytes(),
+                _ => digest::digest_matches(&source.matches),
+            })
             .collect()
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Home {
     Disk { state: FileState, is_hashed: bool },
     /// In this layer of a root file system, counted from the base.
     Layer(usize),
+    /// A file of its own that was fetched.
+    Fetched,
 }
 
 impl Node {

@@ -7,7 +7,7 @@ use std::path::Path;
 use rbuild_image::error::ImageError;
 use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, LayerPath};
 use rbuild_image::layer::{Follow, LayerPacker, Packed, Rootfs};
-use rbuild_planner::Files;
+use rbuild_planner::{Files, Unpack};
 
 use super::archive::{self, Unpacked};
 use super::chmod::ModeChange;
@@ -20,6 +20,7 @@ use super::select::Match;
 use super::stream::{Ahead, Shared};
 use super::tree::SourceTree;
 use super::{Selected, Selection, SourceOf};
+use crate::context::Context;
 
 /// Largest `/etc/passwd` or `/etc/group` that is read, in bytes.
 const LARGEST_ACCOUNTS: u64 = 16 << 20;
@@ -87,10 +88,7 @@ pub(crate) fn pack(
                 origin: of.origin(),
                 n_links: &mut n_links,
             };
-            let unpacked = match step.unpack {
-                rbuild_planner::Unpack::Never => None,
-                _ => unpack(&of, &matched, around)?,
-            };
+            let unpacked = unpack(step.unpack, &of, &matched, around)?;
             match unpacked {
                 None => placer.place(matched, dest)?,
                 Some(unpacked) => {
@@ -110,25 +108,38 @@ pub(crate) fn pack(
     packing.run(entries, blob)
 }
 
-/// Unpacks a matched file of a context if it is an archive.
+/// Unpacks a matched file if it is an archive: one of a context, or one that was fetched if that was
+/// asked for.
 fn unpack(
+    wish: Unpack,
     of: &SourceOf,
     matched: &Match,
     around: &Surroundings<'_>,
 ) -> Result<Option<Unpacked>, FilesError> {
-    let SourceOf::Tree(tree) = of else {
+    let entry = &matched.top.entry;
+    let EntryKind::File { digest, size } = entry.kind else {
         return Ok(None);
     };
-    match (
-        (around.trees)(tree),
-        &matched.top.home,
-        &matched.top.entry.kind,
-    ) {
-        (Some(SourceTree::Context(context)), Home::Disk { .. }, EntryKind::File { digest, .. }) => {
-            archive::unpack(context, &matched.top.entry.path, *digest, around.staging)
+    let file = match (of, wish, matched.top.home) {
+        (SourceOf::Tree(tree), Unpack::Local | Unpack::Always, Home::Disk { .. }) => {
+            let Some(SourceTree::Context(context)) = (around.trees)(tree) else {
+                return Ok(None);
+            };
+            context.open_file(&entry.path)?.0
         }
-        _ => Ok(None),
-    }
+        (SourceOf::File(path), Unpack::Always, _) => open_fetched(path, &entry.path, size)?,
+        _ => return Ok(None),
+    };
+    archive::unpack(file, &entry.path, digest, around.staging)
+}
+
+/// Opens a file that was fetched under the name `name`. It is in the store, so if it is not there
+/// it was removed since.
+fn open_fetched(path: &Path, name: &[u8], size: u64) -> Result<std::fs::File, FilesError> {
+    let file = fs_err::File::open(path).ok();
+    file.filter(|file| file.metadata().is_ok_and(|found| found.len() == size))
+        .map(|file| file.into_parts().0)
+        .ok_or_else(|| FilesError::Changed { path: shown(name) })
 }
 
 /// Resolves `--chown`.
@@ -276,7 +287,7 @@ impl Packing<'_, '_> {
             Data::None => Ok(Box::new(io::empty())),
             Data::Inline { source } => match &self.sources[*source] {
                 SourceOf::Text(text) => Ok(Box::new(io::Cursor::new(text.clone()))),
-                SourceOf::Tree(_) => Ok(Box::new(io::empty())),
+                _ => Ok(Box::new(io::empty())),
             },
             Data::Archive { archive, offset } => self.archives[*archive].open(*offset, size),
             Data::Parent { path } => self.open_layer_file(LayerTree::Parent, path),
@@ -290,20 +301,19 @@ impl Packing<'_, '_> {
         path: &LayerPath,
         size: u64,
     ) -> Result<Box<dyn Read>, FilesError> {
-        let SourceOf::Tree(tree) = &self.sources[source] else {
-            return Ok(Box::new(io::empty()));
+        let tree = match &self.sources[source] {
+            SourceOf::Tree(tree) => tree,
+            SourceOf::Checkout(context) => return open_context_file(context, path, size),
+            SourceOf::File(fetched) => {
+                return Ok(Box::new(Watched {
+                    file: open_fetched(fetched, path, size)?,
+                    path: path.clone(),
+                }));
+            }
+            SourceOf::Text(_) | SourceOf::Commit(_) => return Ok(Box::new(io::empty())),
         };
         match (tree, (self.around.trees)(tree)) {
-            (_, Some(SourceTree::Context(context))) => {
-                let (file, stat) = context.open_file(path)?;
-                if u64::try_from(stat.st_size) != Ok(size) {
-                    return Err(FilesError::Changed { path: shown(path) });
-                }
-                Ok(Box::new(Watched {
-                    file,
-                    path: path.clone(),
-                }))
-            }
+            (_, Some(SourceTree::Context(context))) => open_context_file(context, path, size),
             (rbuild_planner::Tree::Step(step), Some(SourceTree::Rootfs(_))) => {
                 self.open_layer_file(LayerTree::Step(*step), path)
             }
@@ -332,7 +342,7 @@ impl Packing<'_, '_> {
     /// Returns the error for a file whose bytes are not those that were selected.
     fn changed(&self, file: &Waiting) -> FilesError {
         let path = match &file.data {
-            Data::Source { source, path } if self.is_context(*source) => {
+            Data::Source { source, path } if self.may_change(*source) => {
                 return FilesError::Changed { path: shown(path) };
             }
             Data::Source { path, .. } | Data::Parent { path } => shown(path),
@@ -344,9 +354,28 @@ impl Packing<'_, '_> {
         })
     }
 
-    fn is_context(&self, source: usize) -> bool {
-        self.sources[source].origin() == Origin::Context
+    /// Tells whether a source's files are looked for anew when they are not what they were.
+    fn may_change(&self, source: usize) -> bool {
+        match &self.sources[source] {
+            SourceOf::File(_) | SourceOf::Checkout(_) => true,
+            of => of.origin() == Origin::Context,
+        }
     }
+}
+
+fn open_context_file(
+    context: &Context,
+    path: &LayerPath,
+    size: u64,
+) -> Result<Box<dyn Read>, FilesError> {
+    let (file, stat) = context.open_file(path)?;
+    if u64::try_from(stat.st_size) != Ok(size) {
+        return Err(FilesError::Changed { path: shown(path) });
+    }
+    Ok(Box::new(Watched {
+        file,
+        path: path.clone(),
+    }))
 }
 
 /// A context file whose errors name it.

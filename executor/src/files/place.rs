@@ -231,7 +231,9 @@ impl Placer<'_, '_> {
         let data = match node.home {
             Home::Nowhere if is_inline => Data::Inline { source },
             Home::Nowhere => Data::None,
-            Home::Disk { .. } | Home::Layer(_) => Data::Source { source, path: from },
+            Home::Disk { .. } | Home::Layer(_) | Home::Fetched => {
+                Data::Source { source, path: from }
+            }
         };
         self.overlay.put(Placed { entry, data, link });
         Ok(())

@@ -10,10 +10,10 @@ use rbuild_image::layer::Rootfs;
 use rbuild_image::layer::entry::Entry;
 use rbuild_planner::{Chmod, ContextName, FileSource, Files, Tree, Unpack};
 
-use super::{MadeLayer, StepContext};
+use super::{MadeLayer, StepContext, fetched};
 use crate::context::Context;
 use crate::error::StepError;
-use crate::files::{self, FilesError, LayerTree, Selection, SourceTree, Surroundings};
+use crate::files::{self, Fetched, FilesError, LayerTree, Selection, SourceTree, Surroundings};
 use crate::layer_file;
 use crate::schedule::Failure;
 
@@ -27,10 +27,14 @@ pub(super) fn resolve(context: &StepContext<'_>, files: &Files) -> Result<(Recor
         match try_once(context, files) {
             Err(StepError::Files(FilesError::Changed { .. })) if n_tries < MAX_TRIES => {
                 n_tries += 1;
+                fetched::forget(context, files)?;
             }
             // A single source is the one to blame for whatever happens.
             Err(error) => {
-                let argument = (files.sources.len() == 1).then_some(0);
+                let argument = match &error {
+                    StepError::Remote { argument, .. } => Some(*argument),
+                    _ => (files.sources.len() == 1).then_some(0),
+                };
                 return Err(Failure {
                     argument,
                     source: Box::new(error),
@@ -65,14 +69,20 @@ pub(super) fn resolve_local(
 }
 
 fn try_once(context: &StepContext<'_>, files: &Files) -> Result<(Record, bool), StepError> {
+    let fetched = fetched::fetch(context, files)?;
     let trees = SourceTrees::open(context, files)?;
-    let selection = files::prepare(files, &|tree| trees.get(tree))?;
-    let key = key(context, files, &selection);
+    let selection = files::prepare(files, &|tree| trees.get(tree), &fetched)?;
+    let key = key(context, files, &selection, &fetched);
     context.find_or_make(key, || make(context, files, &trees, selection))
 }
 
 /// The leaves: `docs/cache-keys.md`.
-fn key(context: &StepContext<'_>, files: &Files, selection: &Selection) -> (CacheKey, Vec<Leaf>) {
+fn key(
+    context: &StepContext<'_>,
+    files: &Files,
+    selection: &Selection,
+    fetched: &[Option<Fetched>],
+) -> (CacheKey, Vec<Leaf>) {
     let Files {
         sources,
         dest,
@@ -113,6 +123,7 @@ fn key(context: &StepContext<'_>, files: &Files, selection: &Selection) -> (Cach
     );
     for (place, (source, digest)) in sources.iter().zip(selection.source_digests()).enumerate() {
         add_source(&mut key, place, source, &digest);
+        fetched::add_to_key(&mut key, place, source, fetched);
     }
     key.finish()
 }
@@ -138,9 +149,10 @@ fn make(
     context: &StepContext<'_>,
     files: &Files,
     trees: &SourceTrees<'_>,
-    selection: Selection,
+    mut selection: Selection,
 ) -> Result<MadeLayer, StepError> {
     let build = context.build;
+    let _checkouts = fetched::check_out(context, files, &mut selection)?;
     let staging = context.shared.workspace.folder(build.store)?;
     let parent = if files.link {
         Rootfs::default()

@@ -1,5 +1,6 @@
 //! One step: its key, the look-up, and what is done on a miss.
 
+mod fetched;
 mod files;
 mod run;
 mod workdir;

@@ -11,6 +11,7 @@
 //! | `layers/<hex>/` | materialisations of a layer, by diff ID |
 //! | `refs/`, `images/` | names and images, see [`crate::record`] |
 //! | `builds/<id>/` | one folder a build |
+//! | `remote/` | what URLs and git repositories were when they were asked for last |
 //! | `ingest/` | downloads in flight, kept to be resumed |
 //! | `tmp/` | staging |
 
@@ -280,8 +281,11 @@ impl Store {
         self.write_file("VERSION", format!("{FORMAT_VERSION}\n").as_bytes())
     }
 
-    /// Replaces a file of the store in one step.
-    pub(crate) fn write_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    /// Replaces a file of the store in one step. `name` is its path in the store.
+    ///
+    /// # Errors
+    /// Those of writing and renaming.
+    pub fn write_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
         let path = self.root.join(name);
         let (mut file, staged) = staging::new_file(&self.tmp_dir(), "file-", 0o644)?;
         file.write_all(bytes)?;

@@ -1,5 +1,6 @@
 //! `COPY` and `ADD`.
 
+use rbuild_image::digest::Digest;
 use rbuild_parser::ast::{Add, Copy, Head, Transfer, TransferSource, Word};
 use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_parser::span::Span;
@@ -9,6 +10,7 @@ use crate::history;
 use crate::messages;
 use crate::paths;
 use crate::plan::{Chmod, ContextName, FileSource, Files, StepKind, Tree, Unpack};
+use crate::remote::{GitFault, GitSource, HttpSource, RemoteKind, mask_logins};
 use crate::table::Place;
 
 /// Where the paths of an instruction are looked for.
@@ -22,7 +24,9 @@ struct Mode {
     keyword: &'static str,
     unpack: Unpack,
     parents: bool,
-    has_checksum: bool,
+    checksum: Option<String>,
+    checksum_span: Span,
+    keep_git_dir: Option<bool>,
 }
 
 /// Sources and destination, expanded.
@@ -51,17 +55,14 @@ impl Lowering<'_, '_> {
             keyword: "COPY",
             unpack: Unpack::Never,
             parents: copy.parents,
-            has_checksum: false,
+            checksum: None,
+            checksum_span: head.line_span,
+            keep_git_dir: None,
         };
         self.transfer(&copy.transfer, head, &mode, &origin)
     }
 
     pub(super) fn add(&mut self, add: &Add, head: &Head) -> Result<(), Diagnostic> {
-        if add.keep_git_dir.is_some() {
-            let help = "remove the flag; it only means something for git sources";
-            let what = "ADD --keep-git-dir";
-            return Err(messages::unsupported(what, help, head.line_span));
-        }
         let checksum = self.expand_flag(add.checksum.as_ref())?;
         let checksum_span = add
             .checksum
@@ -78,15 +79,11 @@ impl Lowering<'_, '_> {
                 None => Unpack::Local,
             },
             parents: false,
-            has_checksum: checksum.is_some(),
+            checksum,
+            checksum_span,
+            keep_git_dir: add.keep_git_dir,
         };
         self.transfer(&add.transfer, head, &mode, &context())
-            .map_err(|mut fault| {
-                if fault.code == messages::CHECKSUM_CODE {
-                    fault.span = checksum_span;
-                }
-                fault
-            })
     }
 
     /// Returns where the files of the stage that `--from` names are.
@@ -151,8 +148,12 @@ impl Lowering<'_, '_> {
         let uses_step = !expanded.paths.is_empty();
         let mut arguments = expanded.arguments;
         arguments.push(expanded.dest_span);
+        let mut display = self.display(&head.text);
+        if mode.keyword == "ADD" {
+            display = mask_logins(&display);
+        }
         let step = NewStep {
-            display: self.display(&head.text),
+            display,
             kind: StepKind::Files(Files {
                 sources: expanded.sources,
                 dest: self.state.resolve(self.state.working_dir(), &expanded.dest),
@@ -195,9 +196,14 @@ impl Lowering<'_, '_> {
         for source in &transfer.sources {
             if let TransferSource::Path(word) = source {
                 let path = self.expand(word)?;
-                refuse_remote(&path, mode, word.span)?;
-                self.check_ignored(mode.keyword, &path, tree, word.span);
-                expanded.sources.push(path_source(&path, mode, tree));
+                let source = match remote_source(&path, mode, word.span)? {
+                    Some(remote) => remote,
+                    None => {
+                        self.check_ignored(mode.keyword, &path, tree, word.span);
+                        path_source(&path, mode, tree)
+                    }
+                };
+                expanded.sources.push(source);
                 expanded.arguments.push(word.span);
                 expanded.paths.push(path);
             }
@@ -244,47 +250,62 @@ fn path_source(path: &str, mode: &Mode, tree: &Tree) -> FileSource {
     }
 }
 
-/// Refuses sources that would have to be fetched, and checksums of those that need not.
-fn refuse_remote(path: &str, mode: &Mode, span: Span) -> Result<(), Diagnostic> {
+/// Returns the source that is to be fetched; refuses it where nothing is, and checksums of files that
+/// are here.
+fn remote_source(path: &str, mode: &Mode, span: Span) -> Result<Option<FileSource>, Diagnostic> {
     let is_copy = mode.keyword == "COPY";
-    let fetch = "fetch it in a RUN step, or put the files into the build context";
-    match remote_kind(path) {
-        Some(Remote::Git) if is_copy => Err(messages::git_in_copy(span)),
-        Some(Remote::Url) if is_copy => Err(messages::url_in_copy(span)),
-        Some(Remote::Git) => Err(messages::unsupported("ADD of a git source", fetch, span)),
-        Some(Remote::Url) => Err(messages::unsupported("ADD of a URL", fetch, span)),
-        None if mode.has_checksum => Err(messages::checksum_of_local(span)),
-        None => Ok(()),
+    match RemoteKind::of(path) {
+        Some(RemoteKind::Git) if is_copy => Err(messages::git_in_copy(span)),
+        Some(RemoteKind::Url) if is_copy => Err(messages::url_in_copy(span)),
+        Some(RemoteKind::Git) => git_source(path, mode, span).map(Some),
+        Some(RemoteKind::Url) => {
+            let checksum = mode.checksum.as_deref();
+            let checksum = checksum
+                .map(|text| parse_checksum(text, mode.checksum_span))
+                .transpose()?;
+            HttpSource::parse(path, checksum)
+                .map(|source| Some(FileSource::Http(source)))
+                .map_err(|problem| messages::bad_url(&problem, span))
+        }
+        None if mode.checksum.is_some() => Err(messages::checksum_of_local(mode.checksum_span)),
+        None => Ok(None),
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remote {
-    Git,
-    Url,
+fn git_source(path: &str, mode: &Mode, span: Span) -> Result<FileSource, Diagnostic> {
+    let bad = |fault: GitFault| messages::bad_git(&fault.0, span);
+    let mut source = GitSource::parse(path).map_err(bad)?;
+    if let Some(checksum) = &mode.checksum {
+        source.set_checksum(checksum).map_err(bad)?;
+    }
+    if let Some(keeps) = mode.keep_git_dir {
+        source.set_keep_git_dir(keeps).map_err(bad)?;
+    }
+    Ok(FileSource::Git(source))
 }
 
-/// Tells remote sources from paths as BuildKit does: schemes count in small letters only, and
-/// `github.com/…` is a path.
-fn remote_kind(source: &str) -> Option<Remote> {
-    if source.starts_with("git://") || source.starts_with("ssh://") {
-        return Some(Remote::Git);
-    }
-    if source.starts_with("http://") || source.starts_with("https://") {
-        let end = source.find(['#', '?']).unwrap_or(source.len());
-        return Some(if source[..end].ends_with(".git") {
-            Remote::Git
-        } else {
-            Remote::Url
-        });
-    }
-    let (user, rest) = source.split_once('@')?;
-    let (host, _) = rest.split_once(':')?;
-    let is_word = |text: &str, more: &[u8]| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
-        !text.is_empty() && text.bytes().all(fits)
+/// Reads `sha256:…`. BuildKit takes longer digests too, and then no file ever has them.
+fn parse_checksum(text: &str, span: Span) -> Result<Digest, Diagnostic> {
+    let Some((algorithm, hex)) = text.split_once(':') else {
+        return Err(messages::checksum_format(span));
     };
-    (is_word(user, b"-_") && is_word(host, b"-.")).then_some(Remote::Git)
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+._-".contains(c);
+    let is_encoded = |c: char| c.is_ascii_alphanumeric() || "=_-".contains(c);
+    if algorithm.is_empty()
+        || hex.is_empty()
+        || !algorithm.chars().all(is_name)
+        || !hex.chars().all(is_encoded)
+    {
+        return Err(messages::checksum_format(span));
+    }
+    if algorithm != "sha256" {
+        return Err(messages::checksum_algorithm(span));
+    }
+    if hex.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err(messages::checksum_format(span));
+    }
+    text.parse()
+        .map_err(|_not_a_digest| messages::checksum_format(span))
 }
 
 fn history_text(
@@ -300,7 +321,13 @@ fn history_text(
     words.extend(expanded.paths.iter().cloned());
     words.extend(expanded.heredocs.iter().map(|name| format!("<<{name}")));
     words.push(expanded.dest.clone());
-    words.join(" ")
+    let text = words.join(" ");
+    // Whoever has the image can read its history.
+    if mode.keyword == "ADD" {
+        mask_logins(&text)
+    } else {
+        text
+    }
 }
 
 /// Reads a mode: what begins with a digit is octal, anything else must be clauses.
@@ -340,26 +367,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remote_sources_are_told_from_paths() {
-        for (source, expected) in [
-            ("https://x.y/z", Some(Remote::Url)),
-            ("http://x.y", Some(Remote::Url)),
-            ("https://x.y/z.git", Some(Remote::Git)),
-            ("https://x.y/z.git?tag=v1&subdir=s", Some(Remote::Git)),
-            ("https://x.y/z.git#main:sub", Some(Remote::Git)),
-            ("https://x.y/z?x=.git", Some(Remote::Url)),
-            ("git://h/r", Some(Remote::Git)),
-            ("ssh://git@h/r", Some(Remote::Git)),
-            ("git@github.com:a/b", Some(Remote::Git)),
-            ("HTTPS://x.y/z", None),
-            ("ftp://x/y", None),
-            ("github.com/a/b", None),
-            ("a@b", None),
-            ("dir/a@b:c", None),
-            ("a:b@c", None),
+    fn checksums() {
+        let check = |text: &str| parse_checksum(text, Span::default());
+        let good = format!("sha256:{}", "0a".repeat(32));
+        assert_eq!(check(&good).unwrap().to_string(), good);
+        for (text, message) in [
+            ("sha256:abc", "invalid checksum digest format"),
+            ("rubbish", "invalid checksum digest format"),
+            ("sha256:../../x", "invalid checksum digest format"),
+            (
+                "md5:5d41402abc4b2a76b9719d911017c592",
+                "unsupported digest algorithm",
+            ),
         ] {
-            assert_eq!(remote_kind(source), expected, "{source}");
+            assert_eq!(check(text).unwrap_err().message, message, "{text}");
         }
+        assert!(check(&good.to_uppercase()).is_err());
+        assert!(check(&good.replace('a', "A")).is_err());
     }
 
     #[test]

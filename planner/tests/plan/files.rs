@@ -18,6 +18,15 @@ fn check(line: &str, sources: &[&str], dest: &str) {
         .map(|source| match source {
             FileSource::Path { pattern, .. } => pattern.clone(),
             FileSource::Inline { name, content } => format!("<<{name} {content}"),
+            FileSource::Http(source) => format!("{} as {}", source.url, source.name),
+            FileSource::Git(source) => format!(
+                "{} {} [{}] {:?} {}",
+                source.remote,
+                source.reference,
+                source.subdir,
+                source.keep_git_dir,
+                source.submodules
+            ),
         })
         .collect();
     assert_eq!(found, sources, "{line}");
@@ -125,7 +134,6 @@ fn owners() {
 
 #[test]
 fn c33_to_c39_remote_sources() {
-    let refused = "is not supported by this version of rbuild";
     for (line, message, place) in [
         (
             "COPY https://x.y/z /a",
@@ -138,19 +146,34 @@ fn c33_to_c39_remote_sources() {
             "git@x.y:a/b",
         ),
         (
-            "ADD https://x.y /a/",
-            &format!("ADD of a URL {refused}"),
-            "https://x.y",
+            "ADD --keep-git-dir=false https://x.y/z.git?keep-git-dir=true /a",
+            "inconsistent keep-git-dir configuration",
+            "https://x.y/z.git?keep-git-dir=true",
         ),
         (
-            "ADD https://x.y/z.git#v1 /a",
-            &format!("ADD of a git source {refused}"),
-            "https://x.y/z.git#v1",
+            "ADD --checksum=abce https://x.y/z.git?checksum=abcd /a",
+            "checksum mismatch \"abcd\" != \"abce\"",
+            "https://x.y/z.git?checksum=abcd",
         ),
         (
-            "ADD --keep-git-dir=true f /a",
-            &format!("ADD --keep-git-dir {refused}"),
-            "ADD --keep-git-dir=true f /a",
+            "ADD https://x.y/z.git?foo=1 /a",
+            "unexpected query \"foo\"",
+            "https://x.y/z.git?foo=1",
+        ),
+        (
+            "ADD --checksum=md5:00 https://x.y/z /a",
+            "unsupported digest algorithm",
+            "md5:00",
+        ),
+        (
+            "ADD --checksum=sha256:00 https://x.y/z /a",
+            "invalid checksum digest format",
+            "sha256:00",
+        ),
+        (
+            "ADD https://x.y/%00 /a",
+            "invalid URL: its last element cannot be the name of a file",
+            "https://x.y/%00",
         ),
         (
             "ADD --checksum=sha256:00 f /a",
@@ -165,6 +188,19 @@ fn c33_to_c39_remote_sources() {
     ] {
         case(&format!("F\n{line}")).check_error(message, place);
     }
+    check(
+        "ADD https://x.y http://u:p@x.y/d/z?q /a/",
+        &["https://x.y as __unnamed__", "http://x.y/d/z?q as z"],
+        "/a/",
+    );
+    check(
+        "ADD https://x.y/z.git?tag=v1&subdir=s&submodules=false&keep-git-dir git@h:r.git#m /a",
+        &[
+            "https://x.y/z.git refs/tags/v1 [s] Some(true) false",
+            "git@h:r.git m [] None true",
+        ],
+        "/a",
+    );
     check(
         "ADD HTTPS://x.y/z ftp://x/y github.com/a/b /a",
         &["/HTTPS:/x.y/z", "/ftp:/x/y", "/github.com/a/b"],
@@ -278,4 +314,13 @@ fn heredocs_alone_need_no_source_stage() {
             .iter()
             .all(|step| !matches!(step.kind, StepKind::Workdir(_)))
     );
+}
+
+#[test]
+fn passwords_of_urls_stay_inside() {
+    let case = case("F\nADD http://me:hunter2@x.y/z https://hunter2@x.y/r.git /a/");
+    case.check_history(&["+ADD http://xx:xxxxxxx@x.y/z https://xxxxxxx@x.y/r.git /a/ # buildkit"]);
+    let plan = case.plan();
+    let shown = format!("{} {} {plan:?}", plan.to_text(), plan.to_json());
+    assert!(!shown.contains("hunter2"), "{shown}");
 }

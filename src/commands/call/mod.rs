@@ -8,16 +8,18 @@ mod place;
 mod targets;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rbuild_parser::Parsed;
 use rbuild_planner::{BaseImages, Inspected, Inspection, Request};
 use serde_json::{Value, json};
 
 use crate::arguments::{BuildArguments, Call, CallFormat, CallMethod, ProgressMode};
+use crate::fetching::Fetching;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
-use crate::{bases, context, output, planning};
+use crate::{bases, context, output, planning, secrets};
 
 /// Answers a call. Nothing is run, hashed or written but the answer.
 pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<(), Failure> {
@@ -28,7 +30,9 @@ pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<
     if call.method == CallMethod::Describe {
         return caller.answer(&describe::json(), &describe::text());
     }
-    let input = context::open(&options.plan)?;
+    let secrets = Arc::new(secrets::parse_all(&options.secret)?);
+    let fetching = Fetching::new(root, secrets);
+    let input = context::open(&options.plan, &fetching)?;
     let ignore = input.ignore();
     let source = input.dockerfile;
     if call.method == CallMethod::Targets {

@@ -127,7 +127,7 @@ fn digests_of_files_that_did_not_change_are_not_computed_again() {
     let world = World::new(&["f644 d/a=A", "f644 d/b=B"]);
     let context = world.open().unwrap();
     let step = copy("d /n");
-    let select = |context: &Context| prepare(&step, &|_| Some(SourceTree::Context(context)));
+    let select = |context: &Context| prepare(&step, &|_| Some(SourceTree::Context(context)), &[]);
     let honest = select(&context).unwrap();
     // A digest that is known counts as it is: the file is not read.
     let state = honest.state_of(b"d/a");

@@ -184,7 +184,7 @@ impl World {
 
     fn select(&self, step: &Files) -> Result<Selection, FilesError> {
         let context = self.open()?;
-        prepare(step, &|tree| self.tree(&context, tree))
+        prepare(step, &|tree| self.tree(&context, tree), &[])
     }
 
     fn tree<'a>(&'a self, context: &'a Context, tree: &Tree) -> Option<SourceTree<'a>> {
@@ -198,7 +198,7 @@ impl World {
     fn run_with(&self, step: &Files, between: &dyn Fn()) -> Result<Layer, FilesError> {
         let context = self.open()?;
         let trees = |tree: &Tree| self.tree(&context, tree);
-        let selection = prepare(step, &trees)?;
+        let selection = prepare(step, &trees, &[])?;
         between();
         let open = |tree: LayerTree, _layer: usize, entry: &Entry| {
             let stage = match tree {
