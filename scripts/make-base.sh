@@ -1,24 +1,54 @@
 #!/usr/bin/env bash
-# Makes a small root file system from this machine's static busybox: make-base.sh OUT.tar
+# Makes a small root file system from a static busybox: make-base.sh OUT.tar [ARCH]
 #
-# The tar holds /bin/busybox, a symlink for each of its applets, users, groups and the folders that
-# programs expect. It needs no root, and is the same bytes for the same busybox.
+# The busybox is this machine's, or that of Debian's ARCH (arm64, armhf, s390x, …), which apt fetches
+# into a folder of its own: nothing is installed, and root is not needed. The tar holds /bin/busybox,
+# a symlink for each of its applets, users, groups and the folders that programs expect, and is the
+# same bytes for the same busybox.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-[ $# = 1 ] || die "usage: make-base.sh OUT.tar"
+[ $# = 1 ] || [ $# = 2 ] || die "usage: make-base.sh OUT.tar [ARCH]"
 case $1 in /*) out=$1 ;; *) out=$OLDPWD/$1 ;; esac
-busybox=$(command -v busybox) || die "busybox is needed: apt-get install busybox-static"
-if ldd "$busybox" >/dev/null 2>&1; then
-  die "$busybox is not static: apt-get install busybox-static"
+arch=${2:-}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# Prints the path of a static busybox for a Debian architecture. The lists of packages are apt's own,
+# in a folder of ours; a mirror in the middle of an update may lack some that are not needed.
+fetch_busybox() {
+  local options
+  mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial" "$scratch/unpacked"
+  options=(-q -o "APT::Architecture=$1" -o "APT::Architectures=$1" -o "Dir::State::Lists=$scratch/lists"
+    -o "Dir::Cache=$scratch/cache" -o Dir::State::status=/dev/null -o Acquire::Languages=none
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Sandbox::User= -o Debug::NoLocking=1)
+  (
+    cd "$scratch"
+    apt-get "${options[@]}" update || true
+    apt-get "${options[@]}" download busybox-static
+  ) >&2
+  dpkg-deb -x "$scratch"/busybox-static_*.deb "$scratch/unpacked"
+  echo "$scratch/unpacked/bin/busybox"
+}
+
+if [ -n "$arch" ]; then
+  busybox=$(fetch_busybox "$arch")
+  # The list of applets is in the program, which may not run here; ours has the same ones.
+  applets=$(command -v busybox) || die "busybox is needed: apt-get install busybox-static"
+else
+  busybox=$(command -v busybox) || die "busybox is needed: apt-get install busybox-static"
+  applets=$busybox
+  if ldd "$busybox" >/dev/null 2>&1; then
+    die "$busybox is not static: apt-get install busybox-static"
+  fi
 fi
 
-root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+root=$scratch/root
+mkdir "$root"
 cd "$root"
 mkdir -p bin dev etc home lib proc root run sbin sys tmp usr/bin usr/sbin usr/lib var/log var/tmp var/www
 cp "$busybox" bin/busybox
-"$busybox" --list-full | while read -r applet; do
+"$applets" --list-full | while read -r applet; do
   case $applet in bin/busybox | linuxrc) continue ;; esac
   ln -s /bin/busybox "$applet"
 done
@@ -47,7 +77,7 @@ nogroup:x:65534:
 E
 printf 'hosts: files dns\n' > etc/nsswitch.conf
 printf 'NAME="busybox"\nID=busybox\nPRETTY_NAME="busybox (%s)"\n' \
-  "$("$busybox" | head -n1 | cut -d' ' -f2)" > etc/os-release
+  "$("$applets" | head -n1 | cut -d' ' -f2)" > etc/os-release
 
 # Modes are set by hand: whoever runs this may have any umask.
 find . -type d -exec chmod 755 {} +

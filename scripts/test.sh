@@ -72,7 +72,7 @@ packages() {
   . scripts/lib.sh
   need_packages ca-certificates gcc g++ libc6-dev make busybox-static tar curl jq python3 util-linux \
     uidmap docker-registry skopeo buildah umoci runc netavark apache2-utils mmdebstrap \
-    debian-archive-keyring strace git openssl zstd e2fsprogs
+    debian-archive-keyring strace git openssl zstd e2fsprogs qemu-user-static
   # Its daemon is started by the tests themselves, on a socket of theirs.
   want_packages docker.io
   scripts/test-users.sh
@@ -80,6 +80,12 @@ packages() {
   if [ ! -s "$RBUILD_TEST_BASES/debian.tar" ]; then
     scripts/make-debian-base.sh "$RBUILD_TEST_BASES/debian.tar"
   fi
+  local arch
+  for arch in arm64 armhf i386 s390x; do
+    if [ ! -s "$RBUILD_TEST_BASES/busybox-$arch.tar" ]; then
+      scripts/make-base.sh "$RBUILD_TEST_BASES/busybox-$arch.tar" "$arch" || warn "no base for $arch"
+    fi
+  done
 }
 
 format() { cargo fmt --all --check; }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ground::SandboxArguments;
 use crate::lint::CheckArguments;
 
 /// Builds OCI images from Dockerfiles, without a daemon and without root.
@@ -152,6 +153,8 @@ pub(crate) struct BuildArguments {
     /// How many steps may run at once
     #[arg(long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArguments,
     /// How progress is shown
     #[arg(
         long,

@@ -131,7 +131,7 @@ fn render_build(source: &Source, plan: &Plan, error: &BuildError) -> String {
     diagnostic.help = step_help(cause);
     let mut text = String::new();
     if let StepError::ExitCode { last_output, .. } = cause.as_ref()
-        && !last_output.is_empty()
+        && (!last_output.is_empty() || plan.targets.len() > 1)
     {
         text.push_str(&last_lines(&origin.title, last_output));
     }
@@ -170,6 +170,7 @@ fn last_lines(title: &str, output: &[u8]) -> String {
 fn step_help(error: &StepError) -> Option<String> {
     let code = match error {
         StepError::ExitCode { code, .. } => code,
+        StepError::NoEmulator { reason, .. } => return Some(reason.clone()),
         StepError::Files(FilesError::NotFound { .. }) => {
             return Some(
                 "is the name right, and does .dockerignore leave it in? Paths start at the top \

@@ -84,6 +84,16 @@ pub enum StepError {
     /// The sandbox could not be set up, or the program could not be started.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The program is for a processor that this machine neither has nor emulates.
+    #[error("exec {program}: exec format error: nothing here runs programs for {platform}")]
+    NoEmulator {
+        /// The program.
+        program: String,
+        /// The step's platform.
+        platform: String,
+        /// Why, and what to do about it, in full sentences.
+        reason: String,
+    },
     /// There is no sandbox: why, and what would help.
     #[error("RUN needs a sandbox: {reason}")]
     NoSandbox {

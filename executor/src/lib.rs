@@ -8,6 +8,7 @@ mod assemble;
 mod cancel;
 mod context;
 mod diff;
+mod emulation;
 mod error;
 mod event;
 mod execute;

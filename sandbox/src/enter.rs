@@ -63,6 +63,8 @@ pub struct Entered {
     pub mode: Mode,
     /// Whether device nodes can be made here; if not, those of base layers have to be left out of their trees.
     pub device_nodes: bool,
+    /// Whether the user namespace that this process is in was made by [`enter`], and is nobody else's.
+    pub own_user_namespace: bool,
     /// Why it is not a better mode, in full sentences for the user, with what to do about it.
     pub notes: Vec<String>,
 }
@@ -88,6 +90,7 @@ pub fn enter(wish: Isolation) -> Result<Entered, SandboxError> {
     sys::default_signal_action(libc::SIGCHLD);
     // A file that grows beyond a limit is an error that can be told, not a reason to die. Steps get their own default.
     sys::ignore_signal(libc::SIGXFSZ);
+    let outside = idmap::user_namespace();
     let me = Me::look();
     let mut notes = Vec::new();
     let mode = match wish {
@@ -97,10 +100,12 @@ pub fn enter(wish: Isolation) -> Result<Entered, SandboxError> {
         Isolation::SubordinateIds => me.subordinate_ids(single)?,
         Isolation::SingleId => me.single_id(single)?,
     };
+    let own_user_namespace = idmap::user_namespace() != outside;
     let device_nodes = idmap::initial_user_namespace() && me.has(CapabilitySet::MKNOD);
     Ok(Entered {
         mode,
         device_nodes,
+        own_user_namespace,
         notes,
     })
 }

@@ -29,6 +29,26 @@ pub(crate) fn refused(step: &str, source: io::Error) -> SandboxError {
     }
 }
 
+/// Returns the error for a machine that has no `binfmt_misc` of one's own.
+pub(crate) fn no_binfmt(source: io::Error) -> SandboxError {
+    let help = match source.raw_os_error() {
+        Some(libc::ENODEV) => {
+            "This kernel has no binfmt_misc. Load it with `sudo modprobe binfmt_misc`."
+        }
+        _ => BINFMT_HELP,
+    };
+    SandboxError::Refused {
+        step: String::from("tell the kernel about programs of other architectures"),
+        help: String::from(help),
+        source,
+    }
+}
+
+const BINFMT_HELP: &str = "\
+Builds can do that by themselves from Linux 6.7 on. Before, QEMU has to be made known to the whole machine once, for \
+example with `sudo apt-get install qemu-user-static binfmt-support` or \
+`docker run --privileged --rm tonistiigi/binfmt --install all`.";
+
 impl Machine {
     fn look() -> Self {
         let number = |path: &str| fs_err::read_to_string(path).ok()?.trim().parse().ok();

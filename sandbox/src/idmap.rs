@@ -53,7 +53,12 @@ const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 
 /// Whether this process is in the initial user namespace.
 pub(crate) fn initial_user_namespace() -> bool {
-    rustix::fs::stat("/proc/self/ns/user").is_ok_and(|found| found.st_ino == INITIAL_USER_NAMESPACE)
+    user_namespace() == Some(INITIAL_USER_NAMESPACE)
+}
+
+/// The inode number of this process's user namespace.
+pub(crate) fn user_namespace() -> Option<u64> {
+    Some(rustix::fs::stat("/proc/self/ns/user").ok()?.st_ino)
 }
 
 /// How many user ids exist in this user namespace.

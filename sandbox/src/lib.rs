@@ -19,6 +19,7 @@ mod enter;
 mod error;
 mod explain;
 mod files;
+mod foreign;
 mod idmap;
 mod init;
 mod overlay;
@@ -33,6 +34,7 @@ mod zygote;
 
 pub use enter::{Entered, Isolation, Mode, enter};
 pub use error::SandboxError;
+pub use foreign::{Architecture, Binfmt, MachineRules, QemuDirs};
 pub use probe::{Overlay, probe_overlay};
 pub use running::{Exit, Killer, Running};
 pub use spec::{

@@ -356,6 +356,24 @@ pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<()
     }
 }
 
+/// Whether the processor has the 32-bit instructions of its family too.
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "nobody else wraps personality")]
+pub(crate) fn can_be_32_bits() -> bool {
+    const PER_LINUX32: libc::c_ulong = 8;
+    // SAFETY: takes no pointers, and changes nothing but what this thread is told about the machine, until it is
+    // changed back.
+    let before = unsafe { libc::personality(0xffff_ffff) };
+    let (Ok(before), true) = (libc::c_ulong::try_from(before), before >= 0) else {
+        return false;
+    };
+    // SAFETY: as above.
+    let is_known = unsafe { libc::personality(PER_LINUX32) } >= 0;
+    // SAFETY: as above.
+    unsafe { libc::personality(before) };
+    is_known
+}
+
 /// A set of signals that [`SignalSet::block`] blocks and [`SignalSet::wait`] takes one by one.
 #[derive(Clone, Copy)]
 pub(crate) struct SignalSet(libc::sigset_t);

@@ -20,13 +20,24 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::check;
+use crate::enter::Entered;
 use crate::error::SandboxError;
+use crate::explain;
+use crate::foreign::{Binfmt, mount_here};
+use crate::idmap::{Helper, Map};
 use crate::init::{self, Host, Job};
 use crate::running::Running;
 use crate::spec::{Network, Spec};
 use crate::status::ignore;
 use crate::sys::{self, Cloned, Fork, SingleThread};
 use crate::wire;
+
+/// Bits of a request's one byte: the step gets an empty network namespace.
+const OWN_NETWORK: u8 = 1;
+/// A fifth descriptor comes along, the user namespace of the step's program.
+const IN_NAMESPACE: u8 = 2;
+/// No step is wanted, but a user namespace with rules of its own, see [`Zygote::binfmt`].
+const MAKE_NAMESPACE: u8 = 4;
 
 /// Exit code of a process of ours that found a mistake of the program's.
 const BROKEN: i32 = 70;
@@ -94,6 +105,24 @@ impl Zygote {
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Running, SandboxError> {
+        self.spawn_under(None, spec, stdout, stderr)
+    }
+
+    /// Starts a step like [`Zygote::spawn`], where the rules `binfmt` hold if there are any.
+    ///
+    /// For these the step may be in a user namespace of its own, in which device nodes cannot be made and the host's
+    /// network cannot be changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Zygote::spawn`].
+    pub fn spawn_under(
+        &self,
+        binfmt: Option<&Binfmt>,
+        spec: &Spec,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> Result<Running, SandboxError> {
         check::check(spec)?;
         let start = |step: &'static str| {
             move |errno: Errno| SandboxError::Start {
@@ -107,22 +136,22 @@ impl Zygote {
             .map_err(start("write the step's memory file"))?;
         let (status, status_writer) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(start("make a status pipe"))?;
-        let fds = [
+        let mut fds = vec![
             content.as_fd(),
             stdout.as_fd(),
             stderr.as_fd(),
             status_writer.as_fd(),
         ];
-        let own_network = spec.network == Network::None;
+        let mut request = 0;
+        if spec.network == Network::None {
+            request |= OWN_NETWORK;
+        }
+        if let Some(namespace) = binfmt.and_then(Binfmt::namespace) {
+            request |= IN_NAMESPACE;
+            fds.push(namespace);
+        }
 
-        let answer = {
-            let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-            send(socket.as_fd(), &[u8::from(own_network)], &fds)
-                .and_then(|()| receive::<8>(socket.as_fd()))
-                .map_err(|errno| SandboxError::Zygote {
-                    source: errno.into(),
-                })?
-        };
+        let answer = self.ask(request, &fds)?;
         // The step has its own now. A copy here would keep the reader from seeing the end.
         drop((stdout, stderr));
         let (pid, pidfd) = parse_answer(answer)?;
@@ -136,6 +165,42 @@ impl Zygote {
             status,
             program.unwrap_or_default(),
         ))
+    }
+
+    /// Makes a place for rules about programs of other architectures, none yet, that only steps are subject to.
+    ///
+    /// Where this process has a user namespace of its own, they hold in that, for all that runs in it; so make them
+    /// before anything relies on the machine's rules, which they replace. Elsewhere they hold in a new user namespace
+    /// in which all ids are themselves; [`Zygote::spawn_under`] runs steps in that.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Refused`] if the kernel has no such rules (Linux 6.7 and later do) or forbids user namespaces.
+    pub fn binfmt(&self, entered: &Entered) -> Result<Binfmt, SandboxError> {
+        if entered.own_user_namespace {
+            let mount = mount_here().map_err(|errno| explain::no_binfmt(errno.into()))?;
+            return Ok(Binfmt::new(mount, None));
+        }
+        let (bytes, fds) = self.ask(MAKE_NAMESPACE, &[])?;
+        match (bytes.first_chunk::<4>(), <[OwnedFd; 2]>::try_from(fds)) {
+            (Some([0, 0, 0, 0]), Ok([namespace, mount])) => Ok(Binfmt::new(mount, Some(namespace))),
+            (Some(errno), _) => {
+                let errno = i32::from_le_bytes(*errno);
+                Err(explain::no_binfmt(io::Error::from_raw_os_error(errno)))
+            }
+            (None, _) => Err(SandboxError::Zygote {
+                source: io::ErrorKind::UnexpectedEof.into(),
+            }),
+        }
+    }
+
+    fn ask(&self, request: u8, fds: &[BorrowedFd<'_>]) -> Result<Message<8>, SandboxError> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        send(socket.as_fd(), &[request], fds)
+            .and_then(|()| receive::<8>(socket.as_fd()))
+            .map_err(|errno| SandboxError::Zygote {
+                source: errno.into(),
+            })
     }
 }
 
@@ -184,19 +249,30 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid) {
     let host = Host::prepare();
     while let Ok((request, fds)) = receive::<1>(socket.as_fd()) {
         // Nothing at all is the end of the building process.
-        let Some(own_network) = request.first() else {
+        let Some(request) = request.first() else {
             return;
         };
-        let Ok([content, stdout, stderr, status]) = <[OwnedFd; 4]>::try_from(fds) else {
+        if *request == MAKE_NAMESPACE {
+            if make_namespace(single, socket.as_fd()).is_err() {
+                return;
+            }
+            continue;
+        }
+        let mut fds = fds.into_iter();
+        let (Some(content), Some(stdout), Some(stderr), Some(status)) =
+            (fds.next(), fds.next(), fds.next(), fds.next())
+        else {
             return;
         };
-        let flags = init::NAMESPACES
-            | libc::CLONE_PARENT
-            | if *own_network == 1 {
-                libc::CLONE_NEWNET
-            } else {
-                0
-            };
+        let namespace = fds.next();
+        // Better no step than one in the wrong place.
+        if namespace.is_some() != (request & IN_NAMESPACE != 0) {
+            return;
+        }
+        let mut flags = init::NAMESPACES | libc::CLONE_PARENT;
+        if request & OWN_NETWORK != 0 {
+            flags |= libc::CLONE_NEWNET;
+        }
         let (errno, pid, pidfd) = match sys::clone_process(single, flags, 0) {
             Ok(Cloned::Child) => {
                 drop(socket);
@@ -208,6 +284,7 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid) {
                         stdout,
                         stderr,
                         status,
+                        namespace,
                     },
                 );
             }
@@ -221,6 +298,51 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid) {
             return;
         }
     }
+}
+
+/// Has a child make a user namespace with rules of its own, and answers with the namespace and the rules' mount.
+fn make_namespace(single: SingleThread, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let errno = match sys::fork(single) {
+        Ok(Fork::Child) => {
+            let answer = |errno: i32, fds: &[BorrowedFd<'_>]| {
+                let mut bytes = errno.to_le_bytes().to_vec();
+                bytes.extend_from_slice(&[0; 4]);
+                send(socket, &bytes, fds)
+            };
+            let sent = match namespace_with_rules(single) {
+                Ok((namespace, mount)) => answer(0, &[namespace.as_fd(), mount.as_fd()]),
+                Err(error) => answer(error.raw_os_error().unwrap_or(libc::EIO), &[]),
+            };
+            sys::exit_now(i32::from(sent.is_err()));
+        }
+        Ok(Fork::Parent(pid)) => {
+            let ended = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty());
+            match ended {
+                Ok(Some((_, status))) if status.exit_status() == Some(0) => return Ok(()),
+                _ => libc::EIO,
+            }
+        }
+        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+    };
+    let mut answer = errno.to_le_bytes().to_vec();
+    answer.extend_from_slice(&[0; 4]);
+    send(socket, &answer, &[])
+}
+
+fn namespace_with_rules(single: SingleThread) -> io::Result<(OwnedFd, OwnedFd)> {
+    let refused = |error: SandboxError| {
+        let SandboxError::Refused { source, .. } = error else {
+            return io::Error::from_raw_os_error(libc::EIO);
+        };
+        source
+    };
+    let helper = Helper::identity().map_err(io::Error::other)?;
+    match helper.map_new_namespace(single).map_err(refused)? {
+        Map::Done => {}
+        Map::Refused(_) => return Err(Errno::PERM.into()),
+    }
+    let namespace = fs_err::File::open("/proc/self/ns/user")?;
+    Ok((std::fs::File::from(namespace).into(), mount_here()?))
 }
 
 /// Ties the helper's life to its parent's and frees it from all else that it inherited.
@@ -249,7 +371,7 @@ fn prepare(socket: BorrowedFd<'_>, parent: Pid) -> io::Result<()> {
 type Message<const N: usize> = (Vec<u8>, Vec<OwnedFd>);
 
 fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::INVAL);
@@ -267,7 +389,7 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> rustix:
 fn receive<const N: usize>(socket: BorrowedFd<'_>) -> rustix::io::Result<Message<N>> {
     let mut buffer = [0_u8; N];
     loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let flags = RecvFlags::CMSG_CLOEXEC;

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rbuild_executor::{Build, BuiltImage, Cancel, Options, Sandbox, execute};
+use rbuild_executor::{Build, BuiltImage, Cancel, Options, execute};
 use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
 use rbuild_image::reference::Reference;
 use rbuild_parser::diagnostic::Diagnostic;
-use rbuild_sandbox::{Isolation, Mode, Zygote, enter};
 
 use super::tag::parse_tag;
 use crate::arguments::{BuildArguments, ProgressMode};
@@ -16,6 +15,7 @@ use crate::checks::Checks;
 use crate::destination::{self, Destination};
 use crate::export::{Export, Exported};
 use crate::fetching::Fetching;
+use crate::ground::Ground;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
@@ -39,7 +39,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let destinations = destination::parse_all(&options.output)?;
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.
-    let ground = Ground::enter();
+    let ground = Ground::enter(&options.sandbox)?;
     let fetching = Fetching::new(root, Arc::clone(&secrets));
     let input = context::open(&options.plan, &fetching)?;
     let mode = if options.quiet {
@@ -84,7 +84,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         store: &workplace.store,
         layers: &workplace.layers,
         database: &workplace.database()?,
-        sandbox: ground.0.as_ref().map_err(Clone::clone),
+        sandbox: ground.sandbox(),
         contexts: &input.directories,
         secrets: &secrets,
         remotes: &fetching,
@@ -136,33 +136,6 @@ fn resolv_conf() -> Vec<u8> {
 fn show_warnings(options: &BuildArguments, source: &Source, warnings: &[Diagnostic]) {
     if !options.quiet && options.progress != ProgressMode::Rawjson {
         output::note(&checks::report(source, warnings));
-    }
-}
-
-/// The ground that steps stand on: namespaces and the helper process, or why there are none.
-struct Ground(Result<Sandbox, String>);
-
-impl Ground {
-    fn enter() -> Self {
-        let sandbox = enter(Isolation::default())
-            .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start()?)))
-            .map_err(|error| {
-                let help = error
-                    .help()
-                    .map(|help| format!("\n{help}"))
-                    .unwrap_or_default();
-                format!("{}{help}", crate::report::chain(&error))
-            });
-        Self(sandbox)
-    }
-
-    /// What this process is root of; without a sandbox, of nothing.
-    fn mode(&self) -> Mode {
-        match &self.0 {
-            Ok(sandbox) => sandbox.entered.mode,
-            Err(_) if rustix::process::geteuid().is_root() => Mode::Root,
-            Err(_) => Mode::SingleId,
-        }
     }
 }
 

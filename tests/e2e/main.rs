@@ -17,6 +17,7 @@ mod crash;
 mod errors;
 mod examples;
 mod examples_content;
+mod foreign;
 mod instructions;
 mod keys;
 mod layer_listings;

@@ -14,12 +14,13 @@ use rbuild_image::digest::DiffId;
 use rbuild_image::layer::{LayerStore, Rootfs};
 use rbuild_image::store::Store;
 use rbuild_sandbox::{
-    Entered, Mode, Mount, MountKind, Overlay, Spec, Zygote, mount_points, probe_overlay,
+    Entered, Mode, Mount, MountKind, Overlay, QemuDirs, Spec, Zygote, mount_points, probe_overlay,
 };
 use rustix::fs::Stat;
 
 use skeleton::Mends;
 
+use crate::emulation::Emulation;
 use crate::error::StepError;
 use crate::execute::Build;
 
@@ -47,6 +48,10 @@ pub struct Sandbox {
     pub zygote: Zygote,
     /// What this process may do.
     pub entered: Entered,
+    /// Where emulators are.
+    pub(crate) qemu: QemuDirs,
+    /// Found out when the first step for another architecture runs.
+    pub(crate) emulation: OnceLock<Emulation>,
     overlay: OnceLock<Overlay>,
     /// Trees that were there when a step asked: looking costs system calls for every layer of every
     /// step.
@@ -54,12 +59,14 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Returns a sandbox of a helper process.
+    /// Returns a sandbox of a helper process, with emulators from `qemu`.
     #[must_use]
-    pub fn new(entered: Entered, zygote: Zygote) -> Self {
+    pub fn new(entered: Entered, zygote: Zygote, qemu: QemuDirs) -> Self {
         Self {
             zygote,
             entered,
+            qemu,
+            emulation: OnceLock::new(),
             overlay: OnceLock::new(),
             trees: Mutex::default(),
         }

@@ -112,7 +112,8 @@ fn make(context: &StepContext<'_>, run: &Run) -> Result<MadeLayer, StepError> {
 
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
-    let running = sandbox.zygote.spawn(&spec, stdout_end, stderr_end)?;
+    let platform = &build.plan.step(context.step).platform;
+    let running = sandbox.spawn(build.plan, platform, &spec, stdout_end, stderr_end)?;
     let mut output = Output {
         context,
         last: Vec::new(),
@@ -123,7 +124,10 @@ fn make(context: &StepContext<'_>, run: &Run) -> Result<MadeLayer, StepError> {
         running.wait()?;
         return Err(StepError::Cancelled);
     }
-    let code = match running.wait()? {
+    let ended = running
+        .wait()
+        .map_err(|error| sandbox.explain(build.plan, platform, error))?;
+    let code = match ended {
         Exit::Code(0) => return pack(context, &snapshot, &lower),
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,

@@ -98,6 +98,8 @@ pub(crate) struct Job {
     pub stderr: OwnedFd,
     /// See [`crate::status`].
     pub status: OwnedFd,
+    /// The user namespace that the program runs in, if it is not pid 1's.
+    pub namespace: Option<OwnedFd>,
 }
 
 /// Lives pid 1's life. To be called in the process that [`sys::clone_process`] made, with [`NAMESPACES`].
@@ -113,6 +115,7 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
         stdout,
         stderr,
         status,
+        namespace,
     } = job;
     if tie_to_parent(status.as_fd()).is_err() {
         return NOT_STARTED;
@@ -134,6 +137,7 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
                         dev: root.dev.as_fd(),
                         stdout: stdout.as_fd(),
                         stderr: stderr.as_fd(),
+                        namespace: namespace.as_ref().map(|fd| fd.as_fd()),
                     });
                     error.send(status.as_fd());
                     sys::exit_now(NOT_STARTED)

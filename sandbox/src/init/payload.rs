@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use libc::sock_filter;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
 use super::limits;
 use crate::files::open_inside;
@@ -50,6 +50,8 @@ pub(super) struct Program<'a> {
     pub stdout: BorrowedFd<'a>,
     /// Where error output goes.
     pub stderr: BorrowedFd<'a>,
+    /// The user namespace to run in, if it is not this process's.
+    pub namespace: Option<BorrowedFd<'a>>,
 }
 
 /// Becomes the program, or returns why not.
@@ -78,6 +80,9 @@ fn give_up(program: &Program<'_>) -> Result<(), Failure> {
     SignalSet::of(&[])
         .block()
         .doing(|| String::from("unblock signals"))?;
+    if let Some(namespace) = program.namespace {
+        enter_namespace(namespace)?;
+    }
     // Without no_new_privs, which would break sudo, this needs CAP_SYS_ADMIN. All that follows must pass the filter.
     sys::install_filter(program.filter).doing(|| String::from("install the seccomp filter"))?;
     if !spec.fake_ownership {
@@ -85,6 +90,14 @@ fn give_up(program: &Program<'_>) -> Result<(), Failure> {
     }
     keep_capabilities(spec)?;
     sys::close_on_exec_from(3).doing(|| String::from("close descriptors"))
+}
+
+/// Enters a user namespace in which ids are what they are here. That gives every capability in it anew.
+fn enter_namespace(namespace: BorrowedFd<'_>) -> Result<(), Failure> {
+    let kind = Some(LinkNameSpaceType::User);
+    rustix::thread::move_into_link_name_space(namespace, kind)
+        .doing(|| String::from("enter the user namespace for programs of other architectures"))?;
+    drop_bounding_set()
 }
 
 /// Connects input to nothing and output to the pipes.

@@ -63,6 +63,7 @@ fn build(
     let Entered {
         mode,
         device_nodes,
+        own_user_namespace: _,
         notes,
     } = enter(wish)?;
     let zygote = Zygote::start()?;

@@ -1,0 +1,105 @@
+//! The ground that steps stand on: namespaces, the helper process, emulators.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use rbuild_executor::Sandbox;
+use rbuild_sandbox::{Isolation, Mode, QemuDirs, SandboxError, Zygote, enter};
+
+use crate::report::{self, Failure};
+
+/// What of the command line is about where `RUN` steps run.
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArguments {
+    /// How RUN steps are isolated
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "auto",
+        env = "RBUILD_ISOLATION",
+        hide_env_values = true
+    )]
+    pub(crate) isolation: IsolationMode,
+    /// Folder with static builds of QEMU for other architectures (default: the system's)
+    #[arg(long, value_name = "DIR", env = "RBUILD_QEMU", hide_env_values = true)]
+    pub(crate) qemu: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsolationMode {
+    /// The first of the others that this process can have
+    #[value(aliases = ["default", ""])]
+    Auto,
+    /// No user namespace; for root
+    Root,
+    /// A user namespace with all ids; for root without CAP_SYS_ADMIN, as in containers
+    Identity,
+    /// A user namespace with the ids of /etc/subuid and /etc/subgid
+    #[value(alias = "rootless")]
+    SubordinateIds,
+    /// A user namespace with one id
+    SingleId,
+}
+
+impl From<IsolationMode> for Isolation {
+    fn from(mode: IsolationMode) -> Self {
+        match mode {
+            IsolationMode::Auto => Self::Auto,
+            IsolationMode::Root => Self::Root,
+            IsolationMode::Identity => Self::Identity,
+            IsolationMode::SubordinateIds => Self::SubordinateIds,
+            IsolationMode::SingleId => Self::SingleId,
+        }
+    }
+}
+
+/// Namespaces and the helper process, or why there are none.
+pub(crate) struct Ground(Result<Sandbox, String>);
+
+impl Ground {
+    /// Enters namespaces. To be called while this process has one thread.
+    ///
+    /// Without them, builds that have no `RUN` to carry out still work; an isolation that was asked
+    /// for by name must be there.
+    pub(crate) fn enter(options: &SandboxArguments) -> Result<Self, Failure> {
+        let qemu = options.qemu.as_ref();
+        let qemu = match qemu.filter(|dir| !dir.as_os_str().is_empty()) {
+            Some(dir) if dir.is_dir() => QemuDirs::chosen(dir.clone()),
+            Some(dir) => {
+                let text = format!("--qemu: there is no folder {}", dir.display());
+                return Err(Failure::Usage(text));
+            }
+            None => QemuDirs::of_system(),
+        };
+        let sandbox = enter(options.isolation.into())
+            .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start()?, qemu)));
+        match sandbox {
+            Ok(sandbox) => Ok(Self(Ok(sandbox))),
+            Err(error) if options.isolation == IsolationMode::Auto => Ok(Self(Err(told(&error)))),
+            Err(error) => Err(match error.help() {
+                Some(help) => Failure::with_help(report::chain(&error), help),
+                None => error.into(),
+            }),
+        }
+    }
+
+    /// What steps run in, or why they cannot.
+    pub(crate) fn sandbox(&self) -> Result<&Sandbox, String> {
+        self.0.as_ref().map_err(Clone::clone)
+    }
+
+    /// What this process is root of; without a sandbox, of nothing.
+    pub(crate) fn mode(&self) -> Mode {
+        match &self.0 {
+            Ok(sandbox) => sandbox.entered.mode,
+            Err(_) if rustix::process::geteuid().is_root() => Mode::Root,
+            Err(_) => Mode::SingleId,
+        }
+    }
+}
+
+/// An error with what to do about it.
+fn told(error: &SandboxError) -> String {
+    let help = error.help().map(|help| format!("\n{help}"));
+    report::chain(error) + &help.unwrap_or_default()
+}
