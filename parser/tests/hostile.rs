@@ -3,6 +3,7 @@
 
 use rbuild_parser::{
     ast::{InstructionKind, TransferSource},
+    checks::{CheckConfig, Filter, buildkit},
     expand, parse,
 };
 
@@ -161,4 +162,18 @@ fn expansion_bombs() {
         }
     }
     assert!(refused);
+}
+
+#[test]
+fn many_findings() {
+    let file = "FROM scratch\n".to_owned() + &"# check=skip=X\nrun x\n".repeat(30_000);
+    let stages = "FROM scratch as a\n".repeat(20_000);
+    for (source, n_findings) in [(&file, 1), (&stages, 39_999)] {
+        let parsed = parse(source.as_bytes());
+        let findings = buildkit::check(&parsed);
+        assert_eq!(findings.len(), n_findings);
+        let config = CheckConfig::parse("skip=ConsistentInstructionCasing").unwrap();
+        let left = Filter::new(&parsed.dockerfile, config).apply(findings);
+        assert_eq!(left.len(), n_findings - usize::from(n_findings == 1));
+    }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rbuild_parser::{
+    Parsed,
     ast::{Heredoc, Word},
+    checks::{self, CheckConfig, Filter, buildkit},
     dump, expand, glob,
     ignore::{Ignore, ParentState},
     parse, parse_trigger,
@@ -43,6 +45,7 @@ const PIECES: &[&str] = &[
     "\n\n",
     "# c\n",
     "# escape=`\n",
+    "# check=skip=all\n",
     "#",
     " ",
     "\t",
@@ -154,6 +157,23 @@ fn check_text(word: &Word, source: &[u8]) {
     }
 }
 
+/// Findings of checks lie in the file, and what is filtered is a part of them.
+fn check_findings(parsed: &Parsed, source: &[u8]) {
+    let findings = buildkit::check(parsed);
+    for finding in &findings {
+        assert!(!finding.is_error() && checks::is_rule(finding.code));
+        check_span(finding.span, source);
+        for (span, _) in &finding.labels {
+            check_span(*span, source);
+        }
+    }
+    if let Ok(config) = CheckConfig::of_file(source, None) {
+        let n_findings = findings.len();
+        let left = Filter::new(&parsed.dockerfile, config).apply(findings);
+        assert!(left.len() <= n_findings);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2_000,
@@ -175,6 +195,7 @@ proptest! {
             check_statement(statement, &source);
         }
         prop_assert!(!dump::dump(&parsed).is_empty());
+        check_findings(&parsed, &source);
     }
 
     #[test]
