@@ -9,6 +9,7 @@ mod destination;
 mod environment;
 mod export;
 mod fetching;
+mod frontend;
 mod ground;
 mod interrupt;
 mod lint;

@@ -10,6 +10,7 @@ use rbuild_planner::{BaseImages, NamedContext, Network, Plan, Planned, Request};
 use crate::arguments::{NetworkMode, PlanOptions};
 use crate::bases;
 use crate::environment;
+use crate::frontend;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
@@ -18,7 +19,8 @@ use crate::workplace::Workplace;
 pub(crate) const MAX_ROUNDS: usize = 64;
 
 /// Parses a Dockerfile; all of its errors are reported at once.
-pub(crate) fn parse(source: &Source) -> Result<Parsed, Failure> {
+pub(crate) fn parse(source: &Source, options: &PlanOptions) -> Result<Parsed, Failure> {
+    frontend::check(source, &build_args(&options.build_arg))?;
     let parsed = rbuild_parser::parse(&source.text);
     if parsed.has_errors() {
         return Err(Failure::Source(source.clone(), parsed.diagnostics));

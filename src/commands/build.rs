@@ -54,7 +54,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let mut request = planning::request(&options.plan, input.named)?;
     request.ignore = ignore;
     let checks = Checks::of(&input.dockerfile, &request)?;
-    let parsed = planning::parse(&input.dockerfile)?;
+    let parsed = planning::parse(&input.dockerfile, &options.plan)?;
     progress.internal(
         format!(
             "[internal] load build definition from {}",

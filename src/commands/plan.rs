@@ -14,7 +14,7 @@ use crate::{context, output, planning};
 pub(crate) fn run(root: &Path, options: &PlanArguments) -> Result<(), Failure> {
     let fetching = Fetching::new(root, Arc::default());
     let input = context::open(&options.plan, &fetching)?;
-    let parsed = planning::parse(&input.dockerfile)?;
+    let parsed = planning::parse(&input.dockerfile, &options.plan)?;
     let request = planning::request(&options.plan, input.named)?;
     let workplace = Workplace::open(root)?;
     let plan = planning::plan(

@@ -14,7 +14,7 @@ use rbuild_parser::Parsed;
 use rbuild_planner::{BaseImages, Inspected, Inspection, Request};
 use serde_json::{Value, json};
 
-use crate::arguments::{BuildArguments, Call, CallFormat, CallMethod, ProgressMode};
+use crate::arguments::{BuildArguments, Call, CallFormat, CallMethod, PlanOptions, ProgressMode};
 use crate::fetching::Fetching;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
@@ -36,14 +36,14 @@ pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<
     let ignore = input.ignore();
     let source = input.dockerfile;
     if call.method == CallMethod::Targets {
-        let parsed = planning::parse(&source)?;
+        let parsed = planning::parse(&source, &options.plan)?;
         return caller.answer(&targets::json(&source, &parsed), &targets::text(&parsed));
     }
     let mut request = planning::request(&options.plan, input.named)?;
     request.ignore = ignore;
     let resolver = Resolver {
         root,
-        pull: options.plan.pull,
+        options: &options.plan,
         request: &request,
     };
     if call.method == CallMethod::Outline {
@@ -76,7 +76,7 @@ impl Caller<'_> {
 /// Looks at a file with as many of its base images as can be had.
 struct Resolver<'a> {
     root: &'a Path,
-    pull: bool,
+    options: &'a PlanOptions,
     request: &'a Request,
 }
 
@@ -96,7 +96,8 @@ impl Resolver<'_> {
                         None => workplace.insert(Workplace::open(self.root)?),
                     };
                     let queries = needs.into_iter().map(|need| need.query).collect();
-                    let found = bases::resolve_all(workplace, queries, self.pull, &mut progress);
+                    let found =
+                        bases::resolve_all(workplace, queries, self.options.pull, &mut progress);
                     answers.extend(found);
                 }
             }

@@ -21,7 +21,7 @@ pub(super) fn run(
     resolver: &Resolver<'_>,
     caller: &Caller<'_>,
 ) -> Result<(), Failure> {
-    let parsed = planning::parse(source)?;
+    let parsed = planning::parse(source, resolver.options)?;
     let inspection = resolver.inspect(&parsed, false)?;
     let (unresolved, errors): (Vec<Diagnostic>, Vec<_>) = inspection
         .errors
