@@ -189,6 +189,12 @@ pub(crate) fn unsupported(what: &str, help: &str, span: Span) -> Diagnostic {
     Diagnostic::error("plan::unsupported", message, span).with_help(help)
 }
 
+pub(crate) fn climbing_pattern(pattern: &str, span: Span) -> Diagnostic {
+    let message = format!("forbidden path outside the build context: {pattern}");
+    Diagnostic::error("plan::copy-source", message, span)
+        .with_help("a pattern only finds what is below the context; leave out the `..` in front")
+}
+
 pub(crate) fn url_in_copy(span: Span) -> Diagnostic {
     Diagnostic::error("plan::copy-source", "source can't be a URL for COPY", span)
 }

@@ -65,6 +65,24 @@ pub(crate) fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '[', '\\'])
 }
 
+/// Reports whether a pattern leads above its root, also where dots are written as classes (`[.]`)
+/// or escapes.
+pub(crate) fn climbs(pattern: &str) -> bool {
+    let plain = pattern.replace("[.]", ".").replace("\\.", ".");
+    let mut depth = 0usize;
+    for part in plain.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return true,
+            },
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
 /// Returns the name of a file made from a heredoc, if that can be one.
 pub(crate) fn heredoc_file_name(name: &str) -> Option<String> {
     let path = resolve("/", name);
@@ -132,6 +150,16 @@ mod tests {
             ("x/./", "/x/./"),
         ] {
             assert_eq!(resolve_with_marker(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_climb_are_found() {
+        for pattern in ["../*", "a/../../*", "[.][.]/x", "/../*", "\\.\\./?"] {
+            assert!(climbs(pattern), "{pattern}");
+        }
+        for pattern in ["*", "a/../*", "..a/*", "[.]x/*", "*/..", "a*/b/../../*"] {
+            assert!(!climbs(pattern), "{pattern}");
         }
     }
 

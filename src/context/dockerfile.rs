@@ -36,7 +36,23 @@ pub(super) fn of_directory(
         return Ok((source, ignore_file(root, None)?));
     }
     let path = absolute(file);
-    Ok((local(file)?, ignore_file(root, Some(&path))?))
+    let source = match inside(root, &path) {
+        Some(relative) => {
+            let opened = open_inside(root, &relative).map_err(|error| inside_error(file, error))?;
+            read(opened, &file.display().to_string())?
+        }
+        None => local(file)?,
+    };
+    Ok((source, ignore_file(root, Some(&path))?))
+}
+
+/// Returns where a file is in the context, if it is there. A link in a context may come from
+/// anybody, and is not followed out of it.
+fn inside(root: &Path, path: &Path) -> Option<PathBuf> {
+    let folder = fs_err::canonicalize(path.parent()?).ok()?;
+    let relative = folder.strip_prefix(root).ok()?.join(path.file_name()?);
+    // What is missing is told in the words for files that are named.
+    fs_err::symlink_metadata(path).is_ok().then_some(relative)
 }
 
 /// Returns the Dockerfile that goes with a context that was fetched: a file in it, unless an

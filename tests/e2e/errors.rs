@@ -375,3 +375,28 @@ fn a_failed_build_changes_no_tag() {
     assert!(!env.out("out.tar").try_exists().unwrap() && !iid.try_exists().unwrap());
     crate::support::processes::assert_nothing_left(&env.path(""), &env.store());
 }
+
+#[test]
+fn dockerfiles_that_are_links_out_of_the_context() {
+    let env = TestEnv::new();
+    let context = env.context("ctx", &[("file", "x")]);
+    let secret = env.path("secret");
+    fs_err::write(&secret, "words that nobody should see").unwrap();
+    let dockerfile = context.join("Dockerfile");
+    std::os::unix::fs::symlink(&secret, &dockerfile).unwrap();
+    let context = context.to_str().unwrap();
+    for args in [
+        &["build", context][..],
+        &["build", "-f", dockerfile.to_str().unwrap(), context],
+    ] {
+        let run = env
+            .rbuild(args)
+            .fails(1)
+            .says("leads out of the build context");
+        assert!(
+            !run.stderr.contains("nobody should see"),
+            "{}",
+            run.report()
+        );
+    }
+}

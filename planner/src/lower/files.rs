@@ -199,6 +199,9 @@ impl Lowering<'_, '_> {
                 let source = match remote_source(&path, mode, word.span)? {
                     Some(remote) => remote,
                     None => {
+                        if paths::is_pattern(&path) && paths::climbs(&path) {
+                            return Err(messages::climbing_pattern(&path, word.span));
+                        }
                         self.check_ignored(mode.keyword, &path, tree, word.span);
                         path_source(&path, mode, tree)
                     }
