@@ -64,6 +64,43 @@ pub enum StepError {
         /// Path in the root file system.
         path: String,
     },
+    /// A secret that a mount requires was not given.
+    #[error("secret {id}: not found")]
+    SecretNotFound {
+        /// Its id.
+        id: String,
+    },
+    /// A secret that was given cannot be used.
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::SecretError),
+    /// A secret cannot be a variable.
+    #[error(
+        "secret {id} cannot be the variable {name:?}: one of them has a character that no variable can hold"
+    )]
+    SecretVariable {
+        /// Its id.
+        id: String,
+        /// The variable's name.
+        name: String,
+    },
+    /// An SSH agent that a mount requires was not given.
+    #[error("no SSH key {id:?} forwarded from the client")]
+    NoSshKey {
+        /// Its id.
+        id: String,
+    },
+    /// What a cache mount is to begin with is no directory.
+    #[error("the source of the cache mount {id} is not a directory")]
+    CacheSeed {
+        /// The id of the cache.
+        id: String,
+    },
+    /// The name of a limit is none that the kernel has.
+    #[error("invalid ulimit type: {name}")]
+    UnknownLimit {
+        /// As given.
+        name: String,
+    },
     /// `COPY` and `ADD`.
     #[error(transparent)]
     Files(#[from] crate::files::FilesError),

@@ -1,6 +1,6 @@
 //! Running a whole plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -149,6 +149,19 @@ impl Workspace {
 pub(crate) struct Shared {
     pub(crate) contexts: OpenContexts,
     pub(crate) workspace: Workspace,
+    pub(crate) reset_caches: Once,
+}
+
+/// What was done once in this build, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Once(Mutex<BTreeSet<String>>);
+
+impl Once {
+    /// True if nobody has asked for this name before.
+    pub(crate) fn is_new(&self, name: &str) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(name.to_owned())
+    }
 }
 
 /// Runs the plan and returns its images in the order of its targets. `on_event` is called on this

@@ -22,6 +22,7 @@ mod instructions;
 mod keys;
 mod layer_listings;
 mod memory;
+mod mounts;
 mod outputs;
 mod registries;
 mod rootless;

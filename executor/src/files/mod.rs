@@ -10,6 +10,7 @@ mod chmod;
 mod chown;
 mod digest;
 pub(crate) mod error;
+mod extract;
 mod fetched;
 pub(crate) mod node;
 mod overlay;
@@ -34,6 +35,7 @@ pub(crate) use chown::{
     Accounts as OwnerAccounts, Owner, needs_accounts, resolve as resolve_owner,
 };
 pub use error::FilesError;
+pub(crate) use extract::Extraction;
 pub(crate) use fetched::Fetched;
 pub(crate) use pack::{LayerTree, Surroundings, pack};
 pub(crate) use place::Times;

@@ -14,7 +14,8 @@ use rbuild_image::digest::DiffId;
 use rbuild_image::layer::{LayerStore, Rootfs};
 use rbuild_image::store::Store;
 use rbuild_sandbox::{
-    Entered, Mode, Mount, MountKind, Overlay, QemuDirs, Spec, Zygote, mount_points, probe_overlay,
+    BindSource, Entered, Mode, Mount, MountKind, Overlay, QemuDirs, Spec, Upper, Zygote,
+    mount_points, probe_overlay,
 };
 use rustix::fs::Stat;
 
@@ -89,10 +90,68 @@ impl Sandbox {
         Ok(trees)
     }
 
+    /// True if files cannot be given to other users here.
+    pub(crate) fn owners_are_fake(&self) -> bool {
+        self.entered.mode == Mode::SingleId
+    }
+
+    /// The root file system of the layers `parent`, whose merged view is `lower`, as the source of
+    /// a mount of `path` in it, with what is needed for that in the empty folder `staging`. `None`
+    /// where the kernel mounts no overlay.
+    ///
+    /// # Errors
+    /// Anything that keeps the layers' trees from being made.
+    pub(crate) fn stack(
+        &self,
+        build: &Build<'_>,
+        parent: &[DiffId],
+        lower: &Rootfs,
+        (access, staging): (Access, &Path),
+        path: PathBuf,
+    ) -> Result<Option<BindSource>, StepError> {
+        let Overlay::Kernel { userxattr } = self.overlay(build.store) else {
+            return Ok(None);
+        };
+        let skeleton = skeleton::Skeleton {
+            lower,
+            owners_are_fake: self.owners_are_fake(),
+        };
+        let stub = staging.join("stub");
+        fs_err::create_dir(&stub)?;
+        let made = skeleton.make(&stub, &[], Mends::Implied)?;
+        let mut lowers = distinct(self.trees(build.layers, parent)?, lower);
+        if made || lowers.is_empty() {
+            lowers.insert(0, stub);
+        }
+        let upper = match access {
+            Access::ReadOnly => None,
+            Access::Writable => {
+                let [upper, work] = ["upper", "work"].map(|name| staging.join(name));
+                fs_err::create_dir(&upper)?;
+                fs_err::create_dir(&work)?;
+                skeleton.make(&upper, &[], Mends::Nothing)?;
+                Some(Upper { upper, work })
+            }
+        };
+        Ok(Some(BindSource::Stack {
+            lowers,
+            upper,
+            userxattr: *userxattr,
+            path,
+        }))
+    }
+
     /// What overlays the store's file system carries; found out when it is first asked for.
     fn overlay(&self, store: &Store) -> &Overlay {
         self.overlay.get_or_init(|| probe_overlay(store.root()))
     }
+}
+
+/// Whether a mount can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    Writable,
 }
 
 /// A root file system for one process.
@@ -152,7 +211,7 @@ impl Snapshot {
         lower: &Rootfs,
         spec: &mut Spec,
     ) -> Result<Self, StepError> {
-        let owners_are_fake = sandbox.entered.mode == Mode::SingleId;
+        let owners_are_fake = sandbox.owners_are_fake();
         spec.fake_ownership = owners_are_fake;
         if owners_are_fake
             && lower

@@ -70,7 +70,7 @@ impl Root {
     }
 
     /// What keys of steps upon it name it by.
-    fn content_chain(&self) -> [u8; 32] {
+    pub(super) fn content_chain(&self) -> [u8; 32] {
         let elements: Vec<_> = self.layers.iter().map(|layer| layer.element).collect();
         content_chain(&elements)
     }
