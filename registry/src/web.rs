@@ -5,9 +5,7 @@
 
 use std::io::{self, Read};
 
-use ureq::http::header::{
-    CONTENT_LENGTH, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-};
+use ureq::http::header::{CONTENT_LENGTH, DATE, ETAG, HeaderName, IF_NONE_MATCH, LAST_MODIFIED};
 use ureq::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::answer::retry_after;
@@ -36,18 +34,20 @@ pub struct Get<'a> {
     pub authorization: Option<Secret>,
     /// The `ETag` of what is known already.
     pub etag: Option<&'a str>,
-    /// The `Last-Modified` of what is known already.
-    pub last_modified: Option<&'a str>,
+    /// Asks for the headers only.
+    pub is_head: bool,
 }
 
 /// A success, or "not modified".
 pub struct Page<'a> {
-    /// True if what the validators name is still right; there is no body then.
+    /// True if what the tag names is still right; there is no body then.
     pub is_unmodified: bool,
     /// Identifies this version of the file.
     pub etag: Option<String>,
     /// When the file changed last, as the server wrote it.
     pub last_modified: Option<String>,
+    /// When the server answered, by its own clock.
+    pub date: Option<String>,
     /// Length of the body in bytes, if the server said it.
     pub length: Option<u64>,
     /// The file.
@@ -101,7 +101,13 @@ impl Web {
             .parse()
             .map_err(|_error| bad("not a URL that can be fetched"))?;
         let subject = show(&uri);
-        let headers = validators(get);
+        let tag = get.etag.and_then(|etag| HeaderValue::from_str(etag).ok());
+        let headers: Vec<_> = tag.map(|tag| (IF_NONE_MATCH, tag)).into_iter().collect();
+        let method = if get.is_head {
+            Method::HEAD
+        } else {
+            Method::GET
+        };
         let authorization = get
             .authorization
             .as_ref()
@@ -111,7 +117,7 @@ impl Web {
         let attempts = self.limits.attempts;
         with_retries(&self.limits, attempts, &self.cancel, &subject, || {
             let journey = Journey {
-                method: Method::GET,
+                method: method.clone(),
                 start: &uri,
                 headers: &headers,
                 authorization: authorization.as_ref(),
@@ -160,6 +166,7 @@ impl Web {
             is_unmodified,
             etag: text(&parts.headers, &ETAG),
             last_modified: text(&parts.headers, &LAST_MODIFIED),
+            date: text(&parts.headers, &DATE),
             length: text(&parts.headers, &CONTENT_LENGTH).and_then(|length| length.parse().ok()),
             body: &mut body,
         };
@@ -173,23 +180,6 @@ impl Web {
             patience: Patience::Full,
         })
     }
-}
-
-fn validators(get: &Get<'_>) -> Vec<(HeaderName, HeaderValue)> {
-    let known = [
-        (IF_NONE_MATCH, get.etag),
-        // A server that knows both looks at the first only.
-        (IF_MODIFIED_SINCE, get.last_modified),
-    ];
-    let mut headers = Vec::new();
-    for (name, value) in known {
-        if let Some(value) = value
-            && let Ok(value) = HeaderValue::from_str(value)
-        {
-            headers.push((name, value));
-        }
-    }
-    headers
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

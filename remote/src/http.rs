@@ -54,6 +54,10 @@ struct Record {
     etag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_modified: Option<String>,
+    /// True if the file was older than the clock's grain when it came: then another version has
+    /// another `Last-Modified`.
+    #[serde(default)]
+    is_settled: bool,
 }
 
 /// The URLs that this build has asked for: each is asked once.
@@ -118,10 +122,14 @@ impl Remote {
             url: wanted.url,
             authorization: self.authorization(wanted),
             etag: known.as_ref().and_then(|record| record.etag.as_deref()),
-            last_modified: known
-                .as_ref()
-                .and_then(|record| record.last_modified.as_deref()),
+            is_head: false,
         };
+        if let Some(record) = &known
+            && record.is_still_there(web, &get)
+            && let Some(body) = record.body()
+        {
+            return Ok(body);
+        }
         let record = web.get(&get, |page| self.take(page, known.as_ref(), cancelled))??;
         let body = record.body().ok_or_else(|| RemoteError::Refused {
             what: "a record of what was fetched".to_owned(),
@@ -190,6 +198,7 @@ impl Remote {
                 digest,
                 blake3: hasher.finalize().to_hex().to_string(),
                 size,
+                is_settled: is_settled(page.last_modified.as_deref(), page.date.as_deref()),
                 etag: page.etag,
                 last_modified: page.last_modified,
             }),
@@ -248,6 +257,24 @@ impl Remote {
 }
 
 impl Record {
+    /// Asks a server that gave no tag, but a time. `If-Modified-Since` would not do: it also says
+    /// no to a file that was replaced by an older one.
+    fn is_still_there(&self, web: &Web, get: &Get<'_>) -> bool {
+        if self.etag.is_some() || !self.is_settled {
+            return false;
+        }
+        let head = Get {
+            is_head: true,
+            ..get.clone()
+        };
+        let is_same = |page: Page<'_>| {
+            Ok(page.last_modified == self.last_modified
+                && page.length.is_none_or(|length| length == self.size))
+        };
+        // Not all servers answer such a question; then the file is fetched.
+        web.get(&head, is_same).unwrap_or(false)
+    }
+
     fn body(&self) -> Option<Body> {
         let content = blake3::Hash::from_hex(&self.blake3).ok()?;
         Some(Body {
@@ -267,6 +294,13 @@ fn check(wanted: &UrlFile<'_>, body: &Body) -> Result<(), RemoteError> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Tells whether a file changed long enough before it was sent.
+fn is_settled(last_modified: Option<&str>, date: Option<&str>) -> bool {
+    const GRAIN_SECONDS: i64 = 2;
+    let (changed, sent) = (last_modified.and_then(seconds), date.and_then(seconds));
+    matches!((changed, sent), (Some(changed), Some(sent)) if changed + GRAIN_SECONDS <= sent)
 }
 
 /// Reads an HTTP date.

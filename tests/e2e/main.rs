@@ -13,11 +13,13 @@
 mod cache;
 mod checks;
 mod config;
+mod contexts;
 mod crash;
 mod errors;
 mod examples;
 mod examples_content;
 mod foreign;
+mod git;
 mod instructions;
 mod keys;
 mod layer_listings;
@@ -29,3 +31,4 @@ mod rootless;
 mod store;
 mod support;
 mod tools;
+mod urls;

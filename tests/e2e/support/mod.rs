@@ -12,6 +12,7 @@ pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod tree;
 pub(crate) mod users;
+pub(crate) mod web;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
