@@ -8,6 +8,7 @@
 pub mod buildkit;
 pub mod config;
 mod filter;
+pub mod fix;
 pub mod hadolint;
 pub mod rule;
 mod shell;

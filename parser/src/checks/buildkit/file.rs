@@ -33,27 +33,37 @@ pub(super) fn check_stage_names(dockerfile: &Dockerfile, findings: &mut Vec<Diag
     }
 }
 
-/// Checks that all keywords have the case of most of them; of equally many it is the upper one.
-/// Global `ARG`s do not count, as in BuildKit.
+/// Checks that all keywords have the case of most of them.
 pub(super) fn check_casing(dockerfile: &Dockerfile, findings: &mut Vec<Diagnostic>) {
-    let keywords = || {
-        dockerfile.stages.iter().flat_map(|stage| {
-            let own = stage.instructions.iter().map(|found| &found.head.keyword);
-            std::iter::once(&stage.head.keyword).chain(own)
-        })
+    let majority = majority_casing(dockerfile);
+    let name = match majority {
+        Casing::Lower => "lowercase",
+        Casing::Upper => "uppercase",
     };
-    let count = |wanted: Casing| {
-        let is_wanted = |keyword: &&Word| casing(&keyword.value) == Some(wanted);
-        keywords().filter(is_wanted).count()
-    };
-    let (majority, name) = if count(Casing::Lower) > count(Casing::Upper) {
-        (Casing::Lower, "lowercase")
-    } else {
-        (Casing::Upper, "uppercase")
-    };
-    for keyword in keywords() {
+    for keyword in keywords(dockerfile) {
         if casing(&keyword.value) != Some(majority) {
             findings.push(messages::casing(&keyword.value, name, keyword.span));
         }
     }
+}
+
+/// Returns the case that most keywords have; of equally many it is the upper one. Global `ARG`s do
+/// not count, as in BuildKit.
+pub(in crate::checks) fn majority_casing(dockerfile: &Dockerfile) -> Casing {
+    let count = |wanted: Casing| {
+        let is_wanted = |keyword: &&Word| casing(&keyword.value) == Some(wanted);
+        keywords(dockerfile).filter(is_wanted).count()
+    };
+    if count(Casing::Lower) > count(Casing::Upper) {
+        Casing::Lower
+    } else {
+        Casing::Upper
+    }
+}
+
+fn keywords(dockerfile: &Dockerfile) -> impl Iterator<Item = &Word> {
+    dockerfile.stages.iter().flat_map(|stage| {
+        let own = stage.instructions.iter().map(|found| &found.head.keyword);
+        std::iter::once(&stage.head.keyword).chain(own)
+    })
 }

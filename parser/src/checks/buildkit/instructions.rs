@@ -87,13 +87,13 @@ fn check_description(
 
 /// A keyword in letters of one case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Casing {
+pub(in crate::checks) enum Casing {
     Lower,
     Upper,
 }
 
 /// Returns the case of a keyword, `None` if it is mixed.
-pub(super) fn casing(keyword: &str) -> Option<Casing> {
+pub(in crate::checks) fn casing(keyword: &str) -> Option<Casing> {
     if keyword.bytes().all(|byte| byte.is_ascii_lowercase()) {
         Some(Casing::Lower)
     } else if keyword.bytes().all(|byte| byte.is_ascii_uppercase()) {

@@ -5,6 +5,9 @@ mod file;
 mod instructions;
 mod messages;
 
+pub(super) use file::majority_casing;
+pub(super) use instructions::{Casing, casing};
+
 pub use descriptions::description;
 
 use crate::{Parsed, diagnostic::Diagnostic};

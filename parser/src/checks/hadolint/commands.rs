@@ -5,7 +5,7 @@ use super::{
     findings::Findings,
     model::{Model, RunModel, StageModel},
 };
-use crate::ast::InstructionKind;
+use crate::{ast::InstructionKind, checks::fix::Edit};
 
 /// Commands that need a running system or a person.
 const POINTLESS: [&str; 9] = [
@@ -27,40 +27,79 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 }
 
 fn single(run: &RunModel, text: &ShellText, command: &Command, findings: &mut Findings) {
-    let name = command.name();
-    let mut add = |code, message: String| {
-        let place = command
-            .words
-            .first()
-            .map_or(0..0, |word| word.range.clone());
-        findings.add(code, run.instruction, text.span(place), message);
+    let Some(name) = command.words.first() else {
+        return;
     };
-    match name {
-        "cd" => add(
-            "DL3003",
-            "cd changes the folder of this RUN only".to_owned(),
-        ),
-        "sudo" => add("DL3004", "sudo is not needed in a build".to_owned()),
-        "apt" => add("DL3027", "apt is made for people".to_owned()),
-        "useradd" if has_high_uid(command) && !is_without_log(command) => {
-            add(
-                "DL3046",
-                "useradd writes a log file that grows with the user id".to_owned(),
+    let mut add = |code, message: String| {
+        let place = text.span(name.range.clone());
+        findings.add(code, run.instruction, place, message);
+    };
+    let place = text.exact_span(name.range.clone());
+    let insert = |option: &str| place.map(|place| Edit::insert(place.end, option));
+    let (code, edit) = match name.text.as_str() {
+        "cd" => {
+            return add(
+                "DL3003",
+                "cd changes the folder of this RUN only".to_owned(),
             );
+        }
+        "sudo" => {
+            add("DL3004", "sudo is not needed in a build".to_owned());
+            ("DL3004", without_sudo(text, command))
+        }
+        "apt" => {
+            add("DL3027", "apt is made for people".to_owned());
+            let other = command
+                .operands(&[])
+                .next()
+                .and_then(|word| for_scripts(&word.text));
+            let edit = place
+                .zip(other)
+                .map(|(place, other)| Edit::new(place, other));
+            ("DL3027", edit)
+        }
+        "useradd" if has_high_uid(command) && !is_without_log(command) => {
+            let message = "useradd writes a log file that grows with the user id";
+            add("DL3046", message.to_owned());
+            ("DL3046", insert(" -l"))
         }
         "wget" if shows_progress(command) => {
             add("DL3047", "wget writes a progress bar to the log".to_owned());
+            ("DL3047", insert(" --progress=dot:giga"))
         }
         "ln" if command.has_argument("/bin/sh") => {
-            add(
+            return add(
                 "DL4005",
                 "the link changes /bin/sh for everything".to_owned(),
             );
         }
-        _ if POINTLESS.contains(&name) => {
-            add("DL3001", format!("{name} makes no sense in a build"));
+        name if POINTLESS.contains(&name) => {
+            return add("DL3001", format!("{name} makes no sense in a build"));
         }
-        _ => {}
+        _ => return,
+    };
+    if let Some(edit) = edit {
+        findings.fix(code, run.instruction, vec![edit]);
+    }
+}
+
+/// Returns the edit that removes `sudo`, if it has no options of its own.
+fn without_sudo(text: &ShellText, command: &Command) -> Option<Edit> {
+    let [sudo, next, ..] = &command.words[..] else {
+        return None;
+    };
+    let is_plain = !next.text.starts_with('-') && !next.text.contains('=');
+    let span = text.exact_span(sudo.range.start..next.range.start)?;
+    is_plain.then(|| Edit::new(span, ""))
+}
+
+/// Returns the program that does for scripts what apt does for people.
+fn for_scripts(subcommand: &str) -> Option<&'static str> {
+    match subcommand {
+        "install" | "update" | "upgrade" | "remove" | "purge" | "autoremove" | "clean"
+        | "autoclean" | "dist-upgrade" | "source" | "build-dep" | "download" => Some("apt-get"),
+        "search" | "show" | "policy" | "depends" | "rdepends" => Some("apt-cache"),
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     model::{Model, StageModel},
 };
 use crate::ast::{Add, Copy, Head, InstructionKind, Transfer, TransferSource, Word};
+use crate::checks::fix::Edit;
 
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     let mut has_workdir: Vec<bool> = Vec::with_capacity(model.stages.len());
@@ -58,6 +59,10 @@ fn destination(head: &Head, transfer: &Transfer, in_workdir: bool, findings: &mu
     if transfer.sources.len() > 1 && !path.ends_with('/') && !path.contains('$') {
         let message = "several files are copied, and the destination does not end with /";
         findings.add("DL3021", head.span, dest.span, message);
+        if dest.span.len() == dest.value.len() && path == dest.value {
+            let edit = Edit::insert(dest.span.end, "/");
+            findings.fix("DL3021", head.span, vec![edit]);
+        }
     }
 }
 
@@ -117,15 +122,30 @@ fn added(head: &Head, add: &Add, findings: &mut Findings) {
     if add.unpack.is_some() {
         return;
     }
-    for source in &add.transfer.sources {
-        let TransferSource::Path(source) = source else {
-            continue;
+    let sources = &add.transfer.sources;
+    let copied: Vec<&Word> = sources
+        .iter()
+        .filter_map(|source| match source {
+            TransferSource::Path(source) => Some(source),
+            TransferSource::Heredoc(_) => None,
+        })
+        .filter(|source| {
+            let path = unquoted(source);
+            !is_remote(path) && !may_be_archive(path) && !path.contains('$')
+        })
+        .collect();
+    for source in &copied {
+        let message = format!("ADD only copies {}", unquoted(source));
+        findings.add("DL3020", head.span, source.span, message);
+    }
+    // Whether a file is an archive depends on its content.
+    if !copied.is_empty() && copied.len() == sources.len() && add.checksum.is_none() {
+        let keyword = match head.keyword.value.starts_with('a') {
+            true => "copy",
+            false => "COPY",
         };
-        let path = unquoted(source);
-        if !is_remote(path) && !may_be_archive(path) && !path.contains('$') {
-            let message = format!("ADD only copies {path}");
-            findings.add("DL3020", head.span, source.span, message);
-        }
+        let edit = Edit::new(head.keyword.span, keyword);
+        findings.fix("DL3020", head.span, vec![edit]);
     }
 }
 

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::rules;
-use crate::{diagnostic::Diagnostic, span::Span};
+use crate::{
+    checks::fix::{Edit, Fix},
+    diagnostic::Diagnostic,
+    span::Span,
+};
 
 /// Findings by instruction and rule.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     found: BTreeMap<(usize, &'static str), Diagnostic>,
+    fixes: Vec<Fix>,
 }
 
 impl Findings {
@@ -32,6 +37,21 @@ impl Findings {
         let mut finding = Diagnostic::warning(code, message, place);
         finding.help = rules::find(code).map(|rule| rule.help.to_owned());
         self.found.insert((instruction.start, code), finding);
+    }
+
+    /// Notes how a finding may be corrected; the result is another one then.
+    pub(super) fn fix(&mut self, rule: &'static str, instruction: Span, edits: Vec<Edit>) {
+        self.fixes.push(Fix {
+            rule,
+            instruction,
+            is_safe: false,
+            edits,
+        });
+    }
+
+    /// Returns the corrections.
+    pub(super) fn into_fixes(self) -> Vec<Fix> {
+        self.fixes
     }
 
     /// Returns the findings in the order of the file.

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     ast::{CommandLine, Healthcheck, Instruction, InstructionKind, KeyValues, Word},
+    checks::fix::Edit,
     expand::{NoVariables, expand_word},
 };
 
@@ -91,12 +92,34 @@ fn single(instruction: &Instruction, findings: &mut Findings) {
                 findings.add("DL3066", place, user.span, message);
             }
         }
-        InstructionKind::Maintainer(_) => {
+        InstructionKind::Maintainer(name) => {
             let keyword = instruction.head.keyword.span;
             findings.add("DL4000", place, keyword, "MAINTAINER is deprecated");
+            if let Some(edits) = as_label(instruction, name) {
+                findings.fix("DL4000", place, edits);
+            }
         }
         _ => {}
     }
+}
+
+/// Writes the author as a label: the image's own field for it is then empty.
+fn as_label(instruction: &Instruction, name: &Word) -> Option<Vec<Edit>> {
+    let keyword = &instruction.head.keyword;
+    let is_plain =
+        name.span.len() == name.value.len() && !name.value.contains(['"', '\'', '\\', '`', '$']);
+    let label = match keyword.value.starts_with('m') {
+        true => "label",
+        false => "LABEL",
+    };
+    let key = "org.opencontainers.image.authors";
+    is_plain.then(|| {
+        vec![
+            Edit::new(keyword.span, label),
+            Edit::insert(name.span.start, format!("{key}=\"")),
+            Edit::insert(name.span.end, "\""),
+        ]
+    })
 }
 
 fn has_impossible_port(word: &str) -> bool {

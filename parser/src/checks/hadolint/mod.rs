@@ -3,7 +3,7 @@
 //!
 //! Each rule is found once an instruction: its first place is the finding's, others are labels.
 
-use crate::{ast::Dockerfile, diagnostic::Diagnostic};
+use crate::{ast::Dockerfile, checks::fix::Fix, diagnostic::Diagnostic};
 
 mod bases;
 mod commands;
@@ -26,6 +26,15 @@ use model::Model;
 /// ignored: what is wanted is the caller's to say.
 #[must_use]
 pub fn check(source: &[u8], dockerfile: &Dockerfile) -> Vec<Diagnostic> {
+    findings(source, dockerfile).finish()
+}
+
+/// Returns the corrections of what the rules find. None is safe.
+pub(super) fn fixes(source: &[u8], dockerfile: &Dockerfile) -> Vec<Fix> {
+    findings(source, dockerfile).into_fixes()
+}
+
+fn findings(source: &[u8], dockerfile: &Dockerfile) -> Findings {
     let model = Model::new(source, dockerfile);
     let mut findings = Findings::default();
     for rule in [
@@ -38,7 +47,7 @@ pub fn check(source: &[u8], dockerfile: &Dockerfile) -> Vec<Diagnostic> {
     ] {
         rule(&model, &mut findings);
     }
-    findings.finish()
+    findings
 }
 
 #[cfg(test)]

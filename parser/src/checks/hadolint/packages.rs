@@ -5,6 +5,7 @@ use super::{
     findings::Findings,
     model::{Model, RunModel},
 };
+use crate::checks::fix::Edit;
 
 mod apk;
 mod apt;
@@ -40,6 +41,14 @@ impl Found<'_> {
         let place = text.span(command.range());
         self.findings
             .add(code, self.run.instruction, place, message);
+    }
+
+    /// Notes that a finding goes away with `option` after `word`.
+    fn insert(&mut self, code: &'static str, text: &ShellText, word: Option<&Word>, option: &str) {
+        if let Some(place) = word.and_then(|word| text.exact_span(word.range.clone())) {
+            let edit = Edit::insert(place.end, format!(" {option}"));
+            self.findings.fix(code, self.run.instruction, vec![edit]);
+        }
     }
 
     /// Notes that packages have no version.

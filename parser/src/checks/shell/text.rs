@@ -75,6 +75,15 @@ impl ShellText {
         }
     }
 
+    /// Returns where a part of the text is in the file, `None` if that is not known exactly or
+    /// something else is in between.
+    pub(crate) fn exact_span(&self, range: Range<usize>) -> Option<Span> {
+        let length = range.len();
+        let is_exact = matches!(self.place, Place::Line(..) | Place::Bytes(_));
+        let span = self.span(range);
+        (is_exact && span.len() == length).then_some(span)
+    }
+
     /// Returns where a part of the text is in the file.
     pub(crate) fn span(&self, range: Range<usize>) -> Span {
         match &self.place {

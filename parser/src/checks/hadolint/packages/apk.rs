@@ -35,6 +35,8 @@ pub(super) fn check(found: &mut Found<'_>) {
         found.unpinned("DL3018", text, unpinned);
         if !command.has_long("no-cache") && !is_cache_outside {
             found.command("DL3019", text, command, "apk's cache stays in the layer");
+            let subcommand = command.operands(&WITH_VALUE).next();
+            found.insert("DL3019", text, subcommand, "--no-cache");
         }
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn check(found: &mut Found<'_>) {
         let Some(packages) = packages_of(command, &["install"], &WITH_VALUE) else {
             continue;
         };
+        let subcommand = command.operands(&WITH_VALUE).next();
         let unpinned = packages.into_iter().filter(|package| {
             !(package.text.contains(['=', '/']) || package.text.ends_with(".deb"))
         });
@@ -37,6 +38,7 @@ pub(super) fn check(found: &mut Found<'_>) {
                 command,
                 "apt-get will ask, and nobody can answer",
             );
+            found.insert("DL3014", text, subcommand, "-y");
         }
         if !leaves_out_recommended(command) {
             found.command(
@@ -45,6 +47,7 @@ pub(super) fn check(found: &mut Found<'_>) {
                 command,
                 "packages that are only recommended come too",
             );
+            found.insert("DL3015", text, subcommand, "--no-install-recommends");
         }
     }
 }

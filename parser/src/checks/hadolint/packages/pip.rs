@@ -115,6 +115,11 @@ fn installs(run: &RunModel, is_off: bool, findings: &mut Findings) {
             || command.assignments.iter().any(sets_no_cache);
         if command.name() != "pipx" && !(is_without || is_off || is_exported || is_outside) {
             found.command("DL3042", text, command, "pip's cache stays in the layer");
+            let install = command
+                .arguments()
+                .iter()
+                .find(|word| word.text == "install");
+            found.insert("DL3042", text, install, "--no-cache-dir");
         }
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn check(found: &mut Found<'_>) {
             {
                 let message = format!("{} will ask, and nobody can answer", command.name());
                 found.command(manager.asks, text, command, &message);
+                found.insert(manager.asks, text, command.words.first(), "-y");
             }
             if subcommand == "install" {
                 let is_pinned = |name: &str| match is_module {

@@ -49,6 +49,7 @@ pub(super) fn check(found: &mut Found<'_>) {
                 command,
                 "zypper will ask, and nobody can answer",
             );
+            found.insert("DL3034", text, command.words.first(), "--non-interactive");
         }
         if matches!(subcommand, "dist-upgrade" | "dup") {
             found.command(
