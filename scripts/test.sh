@@ -94,7 +94,11 @@ lints() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 
 # Everything that needs no other program. The unoptimised build checks arithmetic and assertions.
 unit() {
-  local status=0
+  # shellcheck source=scripts/lib.sh
+  . scripts/lib.sh
+  local status=0 shared
+  shared=$(shared_dir)
+  export RBUILD_CORPUS=${shared:+$shared/corpus}
   cargo test --workspace --exclude rbuild --locked --no-fail-fast || status=1
   cargo test --package rbuild --bins --test golden --test architecture --locked --no-fail-fast ||
     status=1

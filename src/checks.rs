@@ -1,7 +1,7 @@
 //! Build checks of a file: which findings are wanted, and whether they end the build.
 
 use rbuild_parser::Parsed;
-use rbuild_parser::checks::{self, CheckConfig, Filter, buildkit};
+use rbuild_parser::checks::{self, CheckConfig, Filter, buildkit, config::CheckOptionError};
 use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_parser::span::Span;
 use rbuild_parser::syntax::directive;
@@ -44,14 +44,7 @@ impl Checks {
                     span: span.map(|found| found.span),
                 })
             }
-            Err((error, span)) => {
-                let message = format!("failed to parse check options: {error}");
-                let help = "the options are skip=RULE,…, error=true and experimental=RULE,…";
-                Err(
-                    Diagnostic::error("check::option", message, span.unwrap_or_default())
-                        .with_help(help),
-                )
-            }
+            Err((error, span)) => Err(option_fault(&error, span)),
         }
     }
 
@@ -100,6 +93,13 @@ pub(crate) fn failure(source: &Source, mut errors: Vec<Diagnostic>) -> Failure {
         }
         _ => Failure::Source(source.clone(), errors),
     }
+}
+
+/// What is wrong with check options, as a finding.
+pub(crate) fn option_fault(error: &CheckOptionError, span: Option<Span>) -> Diagnostic {
+    let message = format!("failed to parse check options: {error}");
+    Diagnostic::error("check::option", message, span.unwrap_or_default())
+        .with_help("the options are skip=RULE,…, error=true and experimental=RULE,…")
 }
 
 /// Renders warnings with their number, as many of them as one reads.

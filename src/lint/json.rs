@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Checked, Finding, Places, describe};
+use super::{Checked, Finding, Fixable, Places, describe};
 
 pub(super) fn render(files: &[Checked]) -> String {
     let findings: Vec<Value> = files
@@ -35,5 +35,10 @@ fn object(file: &str, places: &Places<'_>, finding: &Finding) -> Value {
         "instructionLine": places.at(finding.instruction.start).line,
         "help": diagnostic.help,
         "url": url,
+        "fix": match finding.fixable {
+            Fixable::No => None,
+            Fixable::Safe => Some("safe"),
+            Fixable::Unsafe => Some("unsafe"),
+        },
     })
 }

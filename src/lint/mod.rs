@@ -1,26 +1,38 @@
 //! What `rbuild check` finds in a file, and the ways in which it is shown.
 
+mod correct;
 mod github;
 mod json;
 mod levels;
 mod options;
 mod place;
+mod planned;
 mod sarif;
 mod text;
+
+use std::collections::{HashMap, HashSet};
 
 use rbuild_parser::{
     Parsed,
     ast::Dockerfile,
-    checks::{CheckConfig, Filter, buildkit, hadolint, hadolint::Level, rule},
+    checks::{
+        CheckConfig, Filter, buildkit,
+        fix::{self, Fix},
+        hadolint,
+        hadolint::Level,
+        rule,
+    },
     diagnostic::Diagnostic,
     span::Span,
 };
 
+pub(crate) use correct::{Corrected, correct, diff, write};
 pub(crate) use levels::{Levels, RuleSet};
 pub(crate) use options::{CheckArguments, CheckFormat, Threshold};
 pub(crate) use place::Places;
 
-use crate::report::{Failure, Source};
+use crate::checks::option_fault;
+use crate::report::Source;
 
 /// A finding and how much it matters.
 #[derive(Debug)]
@@ -29,6 +41,18 @@ pub(crate) struct Finding {
     pub(crate) diagnostic: Diagnostic,
     /// The instruction that it is in.
     pub(crate) instruction: Span,
+    /// Whether it can be corrected.
+    pub(crate) fixable: Fixable,
+}
+
+/// Whether a finding can be corrected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fixable {
+    No,
+    /// What is built may change.
+    Unsafe,
+    /// What is built stays the same.
+    Safe,
 }
 
 /// A file and what was found in it.
@@ -36,56 +60,83 @@ pub(crate) struct Finding {
 pub(crate) struct Checked {
     pub(crate) source: Source,
     pub(crate) findings: Vec<Finding>,
+    /// Corrections of the findings.
+    fixes: Vec<Fix>,
 }
 
 /// Checks a file.
-pub(crate) fn check(source: Source, levels: &Levels) -> Result<Checked, Failure> {
+pub(crate) fn check(source: Source, levels: &Levels) -> Checked {
     let parsed = rbuild_parser::parse(&source.text);
-    let findings = find(&source, &parsed, levels)?;
-    Ok(Checked { source, findings })
+    let mut findings = find(&source, &parsed, levels);
+    let fixes = wanted_fixes(fix::fixes(&source.text, &parsed), &mut findings);
+    Checked {
+        source,
+        findings,
+        fixes,
+    }
 }
 
 /// Returns what is wanted of all that is found, in the order of the file.
-fn find(source: &Source, parsed: &Parsed, levels: &Levels) -> Result<Vec<Finding>, Failure> {
+fn find(source: &Source, parsed: &Parsed, levels: &Levels) -> Vec<Finding> {
     let dockerfile = &parsed.dockerfile;
-    let config = CheckConfig::of_file(&source.text, None).map_err(|(error, span)| {
-        let diagnostic =
-            Diagnostic::error("check::config", error.to_string(), span.unwrap_or_default());
-        Failure::Source(source.clone(), vec![diagnostic])
-    })?;
     let errors = parsed.diagnostics.iter().filter(|found| found.is_error());
     let mut found: Vec<Diagnostic> = errors.cloned().collect();
+    let config = CheckConfig::of_file(&source.text, None).unwrap_or_else(|(error, span)| {
+        found.push(option_fault(&error, span));
+        CheckConfig::default()
+    });
     found.extend(buildkit::check(parsed));
+    if !parsed.has_errors() {
+        found.extend(planned::check(dockerfile));
+    }
     found.extend(hadolint::check(&source.text, dockerfile));
-    let filter = Filter::new(dockerfile, config);
-    let ignores = hadolint::Ignores::new(&source.text, dockerfile);
+    let wishes = Wishes {
+        levels,
+        filter: Filter::new(dockerfile, config),
+        ignores: hadolint::Ignores::new(&source.text, dockerfile),
+    };
     let starts = instructions(dockerfile);
     let mut findings: Vec<Finding> = found
         .into_iter()
         .filter_map(|diagnostic| {
-            let level = match diagnostic.is_error() {
-                true => Level::Error,
-                false => levels.of(diagnostic.code)?,
-            };
-            let twins = || hadolint::twin(diagnostic.code);
-            let is_wanted = diagnostic.is_error()
-                || filter.wants(&diagnostic)
-                    && !ignores.ignores(&diagnostic)
-                    && twins().all(|twin| {
-                        let mut other = diagnostic.clone();
-                        other.code = twin;
-                        filter.wants(&other)
-                    });
-            is_wanted.then(|| Finding {
-                level,
+            Some(Finding {
+                level: wishes.level(&diagnostic)?,
                 instruction: instruction_at(&starts, diagnostic.span),
                 diagnostic,
+                fixable: Fixable::No,
             })
         })
         .collect();
     drop_twins(&mut findings);
     findings.sort_by_key(|finding| (finding.diagnostic.span, finding.diagnostic.code));
-    Ok(findings)
+    findings
+}
+
+/// What the command line and the file want to hear.
+struct Wishes<'a> {
+    levels: &'a Levels,
+    filter: Filter,
+    ignores: hadolint::Ignores,
+}
+
+impl Wishes<'_> {
+    /// Returns how much a finding matters, `None` if it is not wanted.
+    fn level(&self, found: &Diagnostic) -> Option<Level> {
+        if found.is_error() {
+            return Some(Level::Error);
+        }
+        let level = self.levels.of(found.code)?;
+        let is_wanted_as = |code: &'static str| {
+            self.filter.wants(&Diagnostic {
+                code,
+                ..found.clone()
+            })
+        };
+        let is_wanted = is_wanted_as(found.code)
+            && hadolint::twin(found.code).all(is_wanted_as)
+            && !self.ignores.ignores(found);
+        is_wanted.then_some(level)
+    }
 }
 
 /// Returns where the instructions are, in order.
@@ -111,7 +162,7 @@ fn instruction_at(instructions: &[Span], place: Span) -> Span {
 /// Leaves out findings that another rule has too: of BuildKit's and hadolint's rule for the same
 /// thing in the same instruction, BuildKit's is shown.
 fn drop_twins(findings: &mut Vec<Finding>) {
-    let buildkit: std::collections::HashSet<(usize, &str)> = findings
+    let buildkit: HashSet<(usize, &str)> = findings
         .iter()
         .filter(|finding| rule::find(finding.diagnostic.code).is_some())
         .map(|finding| (finding.instruction.start, finding.diagnostic.code))
@@ -120,6 +171,32 @@ fn drop_twins(findings: &mut Vec<Finding>) {
         let twin = hadolint::find(finding.diagnostic.code).and_then(hadolint::DlRule::twin);
         !twin.is_some_and(|twin| buildkit.contains(&(finding.instruction.start, twin)))
     });
+}
+
+/// Returns the fixes whose findings are wanted, and notes in the findings which have one.
+fn wanted_fixes(fixes: Vec<Fix>, findings: &mut [Finding]) -> Vec<Fix> {
+    let mut by_place: HashMap<(usize, &str), Vec<usize>> = HashMap::new();
+    for (index, finding) in findings.iter().enumerate() {
+        let code = finding.diagnostic.code;
+        for name in std::iter::once(code).chain(hadolint::twin(code)) {
+            let place = (finding.instruction.start, name);
+            by_place.entry(place).or_default().push(index);
+        }
+    }
+    let mut wanted = Vec::new();
+    for fix in fixes {
+        let Some(places) = by_place.get(&(fix.instruction.start, fix.rule)) else {
+            continue;
+        };
+        for index in places {
+            findings[*index].fixable = match fix.is_safe {
+                true => Fixable::Safe,
+                false => Fixable::Unsafe,
+            };
+        }
+        wanted.push(fix);
+    }
+    wanted
 }
 
 /// What is known of a rule besides its name.

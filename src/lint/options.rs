@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use rbuild_parser::checks::hadolint::Level;
+
 use super::RuleSet;
 
 #[derive(Debug, Args)]
@@ -18,6 +20,15 @@ pub(crate) struct CheckArguments {
     /// Whose rules are looked at
     #[arg(long, value_name = "SET", default_value = "all")]
     pub(crate) rules: RuleSet,
+    /// Correct what can be corrected without a change of what is built
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// With --fix or --diff: correct more, even if that may change what is built
+    #[arg(long)]
+    pub(crate) unsafe_fixes: bool,
+    /// Print what would be corrected instead of findings, and write nothing
+    #[arg(long)]
+    pub(crate) diff: bool,
     /// Do not report these rules
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(crate) ignore: Vec<String>,
@@ -66,4 +77,17 @@ pub(crate) enum Threshold {
     /// Never fail
     #[value(alias = "ignore")]
     None,
+}
+
+impl Threshold {
+    /// Tells whether a finding of this level makes the command fail.
+    pub(crate) fn is_reached(self, level: Level) -> bool {
+        match self {
+            Self::Error => level >= Level::Error,
+            Self::Warning => level >= Level::Warning,
+            Self::Info => level >= Level::Info,
+            Self::Style => level >= Level::Style,
+            Self::None => false,
+        }
+    }
 }

@@ -23,6 +23,7 @@ mod git;
 mod instructions;
 mod keys;
 mod layer_listings;
+mod lint;
 mod memory;
 mod mounts;
 mod outputs;

@@ -18,6 +18,7 @@
 
 mod bases;
 mod calls;
+mod fixes;
 mod request;
 
 use std::fmt::Write as _;

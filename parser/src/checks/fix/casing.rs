@@ -46,12 +46,11 @@ fn change(
     }
 }
 
-/// Names of stages, and what refers to them.
+/// Names of stages, and what refers to them; not as a base, where capitals are an error.
 pub(super) fn stage_names(context: &mut Context<'_>) {
     let mut names: HashMap<&str, (Span, Vec<Edit>)> = HashMap::new();
     let parsed = context.parsed;
     for stage in &parsed.dockerfile.stages {
-        refer(context, stage.from.base.span, &mut names);
         if let Some(name) = &stage.from.name
             && let Some((edit, _)) = lowered(context, name.span)
         {

@@ -1,6 +1,6 @@
 //! What can be left out.
 
-use super::{Context, Edit};
+use super::{Context, Edit, Fix};
 use crate::{
     ast::{Head, InstructionKind},
     span::Span,
@@ -60,7 +60,13 @@ pub(super) fn platform_flags(context: &mut Context<'_>) {
         );
         if is_redundant && written.trim_ascii() == flag.as_bytes() {
             let edits = vec![Edit::new(gap, " ")];
-            context.safe("RedundantTargetPlatform", stage.head.span, edits);
+            // Without the flag, an image that is only there for another platform will do.
+            context.fixes.push(Fix {
+                rule: "RedundantTargetPlatform",
+                instruction: stage.head.span,
+                is_safe: false,
+                edits,
+            });
         }
     }
 }

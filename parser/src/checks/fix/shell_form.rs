@@ -34,7 +34,9 @@ pub(super) fn commands(context: &mut Context<'_>) {
 
 fn edit(context: &Context<'_>, shell: Option<&[&str]>, text: &Word) -> Option<Edit> {
     let is_plain = !text.value.is_empty()
-        && !text.value.contains(['\u{fffd}', '\n'])
+        && !text
+            .value
+            .contains(|c: char| c.is_control() || c == '\u{fffd}')
         && context.is_written(text.span, &text.value);
     if !is_plain {
         return None;
@@ -55,10 +57,6 @@ fn json_string(text: &str) -> String {
             '"' | '\\' => {
                 out.push('\\');
                 out.push(character);
-            }
-            '\t' => out.push_str("\\t"),
-            _ if character.is_control() => {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)));
             }
             _ => out.push(character),
         }

@@ -45,7 +45,7 @@ fn keywords_and_as() {
 #[test]
 fn stage_names_with_what_refers_to_them() {
     safe(
-        "FROM a AS Ab\nFROM AB AS Cd\nCOPY --from=aB x y\nCOPY --from=\"CD\" x y\n\
+        "FROM a AS Ab\nFROM ab AS Cd\nCOPY --from=aB x y\nCOPY --from=\"CD\" x y\n\
          RUN --mount=type=bind,from=Ab,target=/x --mount=from=Other,target=/y z\n",
         "FROM a AS ab\nFROM ab AS cd\nCOPY --from=ab x y\nCOPY --from=\"CD\" x y\n\
          RUN --mount=type=bind,from=ab,target=/x --mount=from=Other,target=/y z\n",
@@ -89,8 +89,10 @@ fn empty_lines() {
 
 #[test]
 fn platform_flags() {
-    safe("FROM --platform=$TARGETPLATFORM a\n", "FROM a\n");
-    safe(
+    let rule = "RedundantTargetPlatform";
+    by_rule(rule, "FROM --platform=$TARGETPLATFORM a\n", "FROM a\n");
+    by_rule(
+        rule,
         "FROM  --platform=${TARGETPLATFORM}   a AS b\n",
         "FROM a AS b\n",
     );
@@ -99,7 +101,7 @@ fn platform_flags() {
         "FROM --platform=$TARGETPLATFORM \\\n # why\n a\n",
         "ARG TARGETPLATFORM=linux/arm64\nFROM --platform=$TARGETPLATFORM a\n",
     ] {
-        safe(kept, kept);
+        by_rule(rule, kept, kept);
     }
 }
 
