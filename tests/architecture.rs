@@ -342,3 +342,37 @@ fn every_row_of_the_reference_is_tested() {
         .collect();
     assert_eq!(missing, [""; 0], "no test is named after these rows");
 }
+
+#[test]
+fn the_reference_names_every_instruction_and_flag() {
+    let reference = read(&repository().join("docs/dockerfile.md"));
+    let helps = |source: &str| -> Vec<String> {
+        let parsed = rbuild_parser::parse(source.as_bytes());
+        parsed
+            .diagnostics
+            .into_iter()
+            .filter_map(|found| found.help)
+            .collect()
+    };
+    // The parser lists them itself where it refuses something else.
+    let help = helps("FROM scratch\nNO-SUCH x").join(" ");
+    let is_keyword = |word: &&str| word.len() > 2 && word.chars().all(char::is_uppercase);
+    let keywords: Vec<&str> = help
+        .split(|c: char| !c.is_alphabetic())
+        .filter(is_keyword)
+        .collect();
+    assert_eq!(keywords.len(), 18, "{help}");
+    let mut n_flags = 0;
+    for keyword in keywords {
+        assert!(reference.contains(keyword), "{keyword}");
+        let help = helps(&format!("FROM scratch\n{keyword} --no-such=x CMD a")).join(" ");
+        for flag in help
+            .split([' ', ',', ';'])
+            .filter(|word| word.starts_with("--"))
+        {
+            assert!(reference.contains(flag), "{keyword} {flag}");
+            n_flags += 1;
+        }
+    }
+    assert!(n_flags > 20, "{n_flags} flags");
+}
