@@ -136,6 +136,42 @@ fn q5_q6_build_args() {
 }
 
 #[test]
+fn q7_the_value_of_a_secret_does_not_count() {
+    let dockerfile = "FROM busybox\nRUN --mount=type=secret,id=s test -s /run/secrets/s\n";
+    let secret = |case: &TestEnv, value: &str| {
+        fs_err::write(case.path("secret"), value).unwrap();
+        format!("--secret=id=s,src={}", case.path("secret").display())
+    };
+    let env = TestEnv::new();
+    let busybox = bases::busybox();
+    need!(busybox.is_some(), "{NEEDS}");
+    env.import(busybox.unwrap(), "busybox");
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    let case = Case { env, context };
+    let one = secret(&case.env, "one");
+    case.check("Q7, first", &[&one], &["miss RUN"]);
+    let two = secret(&case.env, "two");
+    case.check("Q7", &[&two], &["hit RUN"]);
+}
+
+#[test]
+fn q8_caches_do_not_count() {
+    let dockerfile = |options: &str| {
+        format!("FROM busybox\nRUN --mount=type=cache,target=/c{options} touch /c/x\n")
+    };
+    let case = Case::new(&dockerfile(",id=a"), &[], &[]);
+    need!(case.is_some(), "{NEEDS}");
+    let case = case.unwrap();
+    for options in [",id=b", ",id=b,sharing=locked", ",id=b,sharing=private"] {
+        case.write("Dockerfile", &dockerfile(options));
+        case.check(&format!("Q8{options}"), &[], &["hit RUN"]);
+    }
+    // Other than for BuildKit, one without an id is no different.
+    case.write("Dockerfile", &dockerfile(""));
+    case.check("Q8, default", &[], &["hit RUN"]);
+}
+
+#[test]
 fn q9_extra_hosts_count_by_name() {
     let hosts = |hosts: &'static [&'static str]| -> Vec<&'static str> {
         hosts.iter().flat_map(|host| ["--add-host", host]).collect()

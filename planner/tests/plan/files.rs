@@ -209,6 +209,28 @@ fn c33_to_c39_remote_sources() {
 }
 
 #[test]
+fn a15_a30_quotes_that_do_not_end() {
+    let message = |word: &str| {
+        format!(
+            "failed to process {word}: unexpected end of statement while looking for matching \
+             double-quote"
+        )
+    };
+    case("F\nLABEL a=\"b c\nRUN x").check_error(&message(r#""\"b c""#), "\"b c");
+    let found = case("F\nCOPY \"a b\" /x").run().unwrap_err();
+    assert_eq!(found[0].message, message(r#""\"a""#));
+}
+
+#[test]
+fn h7_of_two_heredocs_with_one_name_the_last_counts() {
+    check(
+        "COPY <<A <<A /d/\n1\nA\n2\nA",
+        &["<<A 2\n", "<<A 2\n"],
+        "/d/",
+    );
+}
+
+#[test]
 fn c40_parents_keep_their_marker() {
     check("COPY --parents ./x/./y/*.txt /p/", &["/x/./y/*.txt"], "/p/");
 }
