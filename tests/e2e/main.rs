@@ -21,6 +21,7 @@ mod examples_content;
 mod foreign;
 mod git;
 mod instructions;
+mod isolation;
 mod keys;
 mod layer_listings;
 mod lint;

@@ -95,21 +95,46 @@ pub(super) fn open_nodes() -> Result<Nodes, Failure> {
     Ok(Nodes { null, all })
 }
 
-/// Mounts a `/proc` of the step's own pid namespace.
-pub(super) fn mount_proc(root: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
-    let target = open_target(root, "proc", OFlags::DIRECTORY)?;
-    let mount = new_mount("proc", &[], INERT).map_err(|errno| {
-        let why = if errno == Errno::PERM {
-            " (this machine hides parts of its own /proc, as containers do: start the container with \
-             --security-opt systempaths=unconfined, or with podman --security-opt unmask=ALL)"
-        } else {
-            ""
-        };
-        Failure { step: format!("mount /proc{why}"), errno: errno.raw_os_error() }
-    })?;
-    attach(mount.as_fd(), target.as_fd()).doing(|| String::from("attach /proc"))?;
-    Ok(mount)
+/// A step's `/proc`.
+#[derive(Debug)]
+pub(super) struct Proc {
+    /// The mount.
+    pub fd: OwnedFd,
+    /// Whether it is the one that this program sees, and not of the step's own pid namespace.
+    pub is_shared: bool,
 }
+
+/// Mounts a `/proc` of the step's own pid namespace.
+///
+/// In most containers the kernel refuses that, because what the container hides of `/proc` would be seen. There, and if
+/// `may_share`, the step gets the one that is seen here, with all that covers parts of it, for reading only. Its
+/// numbers of processes are not the step's own, but `/proc/self` is right. What must keep steps from each other's
+/// processes is Landlock then, which counts every step as somebody else.
+pub(super) fn mount_proc(root: BorrowedFd<'_>, may_share: bool) -> Result<Proc, Failure> {
+    let target = open_target(root, "proc", OFlags::DIRECTORY)?;
+    let (fd, is_shared) = match new_mount("proc", &[], INERT) {
+        Err(Errno::PERM) if may_share => {
+            let host = open_directory("/proc".as_ref())?;
+            let attributes = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
+            let mount = clone_of(host.as_fd(), attributes, Reach::WithMountsBelow)?;
+            (mount, true)
+        }
+        Err(Errno::PERM) => {
+            let step = String::from(HIDDEN_HERE);
+            return Err(Failure {
+                step,
+                errno: libc::EPERM,
+            });
+        }
+        result => (result.doing(|| String::from("mount /proc"))?, false),
+    };
+    attach(fd.as_fd(), target.as_fd()).doing(|| String::from("attach /proc"))?;
+    Ok(Proc { fd, is_shared })
+}
+
+const HIDDEN_HERE: &str = "\
+mount /proc (parts of this machine's own /proc are hidden, as in containers, and before Linux 6.12 it cannot be shared: \
+start the container with --security-opt systempaths=unconfined, or with podman --security-opt unmask=ALL)";
 
 /// Mounts `/sys` read-only: a fresh one where the network namespace is ours to show, else the host's.
 pub(super) fn mount_sys(root: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
@@ -237,7 +262,7 @@ fn new_devpts(options: &[(&str, &str)], attributes: MountAttrFlags) -> rustix::i
 pub(super) fn hide(new: &NewRoot) -> Result<(), Failure> {
     let places = HIDDEN_IN_PROC
         .iter()
-        .map(|path| (&new.proc, "/proc", path))
+        .map(|path| (&new.proc.fd, "/proc", path))
         .chain(HIDDEN_IN_SYS.iter().map(|path| (&new.sys, "/sys", path)));
     for (tree, name, path) in places {
         let hiding = || format!("hide {name}/{path}");
@@ -254,9 +279,12 @@ pub(super) fn hide(new: &NewRoot) -> Result<(), Failure> {
         };
         attach(cover.as_fd(), target.as_fd()).doing(hiding)?;
     }
+    if new.proc.is_shared {
+        return Ok(()); // all of it is read-only
+    }
     for path in READ_ONLY_IN_PROC {
         let changing = || format!("make /proc/{path} read-only");
-        let target = match open_beneath(&new.proc, path) {
+        let target = match open_beneath(&new.proc.fd, path) {
             Err(Errno::NOENT) => continue,
             result => result.doing(changing)?,
         };

@@ -161,9 +161,10 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
 fn prepare(host: &Host, content: OwnedFd) -> Result<(Spec, root::NewRoot), Failure> {
     let spec = read_spec(content)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let root = root::assemble(&spec)?;
-    if host.own_pid_max && spec.max_tasks > 0 {
-        limits::limit_tasks(root.proc.as_fd(), spec.max_tasks)?;
+    let root = root::assemble(&spec, host.scopes)?;
+    // A shared one is read-only; the limit of the user's processes is there still.
+    if host.own_pid_max && spec.max_tasks > 0 && !root.proc.is_shared {
+        limits::limit_tasks(root.proc.fd.as_fd(), spec.max_tasks)?;
     }
     kernel::hide(&root)?;
     root::enter(&root)?;

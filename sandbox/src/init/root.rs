@@ -21,7 +21,7 @@ pub(super) struct NewRoot {
     /// The root itself.
     pub root: OwnedFd,
     /// Its `/proc`.
-    pub proc: OwnedFd,
+    pub proc: kernel::Proc,
     /// Its `/sys`.
     pub sys: OwnedFd,
     /// Its `/dev`.
@@ -43,13 +43,13 @@ pub(super) struct Staging {
 /// Puts the root together: the file system, the kernel's file systems, the step's own mounts.
 ///
 /// What is needed from the host is opened first, because the staging area covers some of it.
-pub(super) fn assemble(spec: &Spec) -> Result<NewRoot, Failure> {
+pub(super) fn assemble(spec: &Spec, may_share_proc: bool) -> Result<NewRoot, Failure> {
     let nodes = kernel::open_nodes()?;
     let sources = mounts::open_sources(spec)?;
     let system = open_root(&spec.root)?;
     let staging = Staging::new()?;
     let root = system.mount(&staging)?;
-    let proc = kernel::mount_proc(root.as_fd())?;
+    let proc = kernel::mount_proc(root.as_fd(), may_share_proc)?;
     let sys = kernel::mount_sys(root.as_fd())?;
     let dev = kernel::mount_dev(root.as_fd(), spec, &nodes)?;
     mounts::attach_all(&staging, root.as_fd(), sources, spec.fake_ownership)?;

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use super::container::Container;
 use super::image::Image;
 use super::registry::Registry;
 use super::run::Run;
@@ -20,6 +21,7 @@ pub(crate) struct TestEnv {
     dir: TempDir,
     user: Option<User>,
     registries_conf: Option<PathBuf>,
+    container: Option<Container>,
 }
 
 impl TestEnv {
@@ -44,6 +46,12 @@ impl TestEnv {
         Some(self)
     }
 
+    /// Runs the program where containers leave it little. To be called before anything is stored.
+    pub(crate) fn inside(mut self, container: Container) -> Self {
+        self.container = Some(container);
+        self
+    }
+
     /// Sends `docker.io` to where nobody answers: whatever is pulled fails.
     pub(crate) fn cut_off(&mut self) {
         let file = self.path("nowhere.conf");
@@ -63,6 +71,7 @@ impl TestEnv {
             dir,
             user,
             registries_conf: None,
+            container: None,
         };
         for name in ["store", "home", "tmp", "out"] {
             fs_err::create_dir(env.path(name)).unwrap();
@@ -114,6 +123,9 @@ impl TestEnv {
             None => Command::new(binary()),
             Some(user) => user.command(binary().as_os_str()),
         };
+        if let Some(container) = self.container {
+            command = container.wrap(&command, self.dir.path());
+        }
         command
             .env_clear()
             .env(

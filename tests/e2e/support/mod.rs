@@ -2,6 +2,7 @@
 //! loopback interface, readers for what the program writes, and the peers it is compared with.
 
 pub(crate) mod bases;
+pub(crate) mod container;
 pub(crate) mod engine;
 pub(crate) mod env;
 pub(crate) mod image;
