@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::doctor::DoctorArguments;
 use crate::ground::SandboxArguments;
 use crate::lint::CheckArguments;
 
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Load(LoadArguments),
     /// Make an image from the tar of a root file system
     Import(ImportArguments),
+    /// Tell what builds can do on this machine, and what would make them better
+    Doctor(DoctorArguments),
     /// Manage images
     #[command(subcommand)]
     Image(ImageCommand),

@@ -41,6 +41,21 @@ pub(crate) enum IsolationMode {
     SingleId,
 }
 
+impl SandboxArguments {
+    /// Where emulators are looked for.
+    pub(crate) fn qemu_dirs(&self) -> Result<QemuDirs, Failure> {
+        let chosen = self.qemu.as_ref();
+        match chosen.filter(|dir| !dir.as_os_str().is_empty()) {
+            Some(dir) if dir.is_dir() => Ok(QemuDirs::chosen(dir.clone())),
+            Some(dir) => {
+                let text = format!("--qemu: there is no folder {}", dir.display());
+                Err(Failure::Usage(text))
+            }
+            None => Ok(QemuDirs::of_system()),
+        }
+    }
+}
+
 impl From<IsolationMode> for Isolation {
     fn from(mode: IsolationMode) -> Self {
         match mode {
@@ -62,15 +77,7 @@ impl Ground {
     /// Without them, builds that have no `RUN` to carry out still work; an isolation that was asked
     /// for by name must be there.
     pub(crate) fn enter(options: &SandboxArguments) -> Result<Self, Failure> {
-        let qemu = options.qemu.as_ref();
-        let qemu = match qemu.filter(|dir| !dir.as_os_str().is_empty()) {
-            Some(dir) if dir.is_dir() => QemuDirs::chosen(dir.clone()),
-            Some(dir) => {
-                let text = format!("--qemu: there is no folder {}", dir.display());
-                return Err(Failure::Usage(text));
-            }
-            None => QemuDirs::of_system(),
-        };
+        let qemu = options.qemu_dirs()?;
         let sandbox = enter(options.isolation.into())
             .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start()?, qemu)));
         match sandbox {
@@ -99,7 +106,7 @@ impl Ground {
 }
 
 /// An error with what to do about it.
-fn told(error: &SandboxError) -> String {
+pub(crate) fn told(error: &SandboxError) -> String {
     let help = error.help().map(|help| format!("\n{help}"));
     report::chain(error) + &help.unwrap_or_default()
 }

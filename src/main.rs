@@ -6,6 +6,7 @@ mod checks;
 mod commands;
 mod context;
 mod destination;
+mod doctor;
 mod environment;
 mod export;
 mod fetching;
@@ -55,6 +56,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Save(options) => commands::save::run(&root, &options),
         Command::Load(options) => commands::load::run(&root, &options),
         Command::Import(options) => commands::import::run(&root, &options),
+        Command::Doctor(options) => doctor::run(&root, &options),
         Command::Image(command) => match command {
             ImageCommand::Build(options) => commands::build::run(&root, &options),
             ImageCommand::Ls(options) => commands::images::run(&root, &options),

@@ -56,6 +56,18 @@ impl fmt::Display for Isolation {
     }
 }
 
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wish = match self {
+            Self::Root => Isolation::Root,
+            Self::Identity => Isolation::Identity,
+            Self::SubordinateIds => Isolation::SubordinateIds,
+            Self::SingleId => Isolation::SingleId,
+        };
+        wish.fmt(f)
+    }
+}
+
 /// What [`enter`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entered {

@@ -61,8 +61,9 @@ pub(crate) fn user_namespace() -> Option<u64> {
     Some(rustix::fs::stat("/proc/self/ns/user").ok()?.st_ino)
 }
 
-/// How many user ids exist in this user namespace.
-pub(crate) fn mapped_ids() -> Option<u64> {
+/// Returns how many user ids exist in this process's user namespace.
+#[must_use]
+pub fn mapped_ids() -> Option<u64> {
     let map = fs_err::read_to_string("/proc/self/uid_map").ok()?;
     Some(
         identity(&map)

@@ -35,7 +35,8 @@ mod zygote;
 pub use enter::{Entered, Isolation, Mode, enter};
 pub use error::SandboxError;
 pub use foreign::{Architecture, Binfmt, MachineRules, QemuDirs};
-pub use probe::{Overlay, probe_overlay};
+pub use idmap::mapped_ids;
+pub use probe::{Overlay, landlock_abi, probe_overlay};
 pub use running::{Exit, Killer, Running};
 pub use spec::{
     BindSource, Mount, MountKind, Network, Resource, Rlimit, Root, Spec, TargetKind, Upper,

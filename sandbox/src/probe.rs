@@ -11,6 +11,12 @@ use crate::idmap;
 use crate::overlay::Layers;
 use crate::spec::Upper;
 
+/// Returns the version of Landlock's interface, 0 if the kernel has none or it is switched off.
+#[must_use]
+pub fn landlock_abi() -> i64 {
+    crate::sys::landlock_abi()
+}
+
 /// What overlays are good for in some directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overlay {

@@ -131,7 +131,7 @@ COPY --from=two /bin/busybox /
     let said: Vec<_> = run
         .stderr
         .lines()
-        .filter_map(|line| line.split_once(|c: char| c == ' ')?.1.split_once(' '))
+        .filter_map(|line| line.split_once(' ')?.1.split_once(' '))
         .filter(|(time, _)| time.parse::<f32>().is_ok())
         .map(|(_, text)| text)
         .collect();

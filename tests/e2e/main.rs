@@ -15,6 +15,7 @@ mod checks;
 mod config;
 mod contexts;
 mod crash;
+mod doctor;
 mod errors;
 mod examples;
 mod examples_content;

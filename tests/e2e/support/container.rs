@@ -43,22 +43,24 @@ impl Container {
     }
 
     fn script(self, dir: &Path) -> String {
-        let mut script = String::new();
-        if self.no_namespaces {
-            script += "echo 0 > /proc/sys/user/max_user_namespaces\n";
+        let dir = dir.display();
+        let store = if self.no_namespaces {
+            "echo 0 > /proc/sys/user/max_user_namespaces\n".to_owned()
         } else {
-            let dir = dir.display();
-            script += &format!(
+            format!(
                 "test -d {dir}/upper || {{ mkdir {dir}/lower {dir}/work; cp -a {dir}/store {dir}/upper; }}\n\
                  mount -t overlay overlay -o lowerdir={dir}/lower,upperdir={dir}/upper,workdir={dir}/work {dir}/store\n"
-            );
-        }
-        if self.covers_proc {
-            script += "mount -t tmpfs -o ro tmpfs /proc/irq\n\
-                       mount --bind /dev/null /proc/interrupts\n\
-                       mount --bind /proc/sys /proc/sys\n\
-                       mount -o remount,bind,ro /proc/sys\n";
-        }
-        script + "exec \"$@\"\n"
+            )
+        };
+        let covers = if self.covers_proc { COVERS } else { "" };
+        format!("{store}{covers}exec \"$@\"\n")
     }
 }
+
+/// What stands in Docker's way to parts of `/proc`, more or less.
+const COVERS: &str = "\
+mount -t tmpfs -o ro tmpfs /proc/irq
+mount --bind /dev/null /proc/interrupts
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
+";
