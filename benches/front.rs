@@ -41,6 +41,7 @@ fn request() -> Request {
         extra_hosts: Vec::new(),
         limits: rbuild_planner::Limits::default(),
         allow_insecure: false,
+        context_times: std::collections::BTreeMap::new(),
         ignore: None,
     }
 }

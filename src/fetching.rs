@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rbuild_executor::{Cancel, RemoteFailure, RemoteFile, RemoteTree, Remotes, Secrets};
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::store::{Store, Verified};
+use rbuild_planner::FileSource;
 use rbuild_planner::remote::{GitSource, HttpSource, Mtime, UrlLogin};
 use rbuild_registry::Settings;
 use rbuild_remote::{
@@ -69,18 +70,26 @@ impl Fetching {
         Ok(&self.open()?.0)
     }
 
-    /// Brings a file of the web and opens it; reading checks it.
+    /// Brings a file of the web and opens it; reading checks it. With it comes its time.
     pub(crate) fn open_file(
         &self,
         source: &HttpSource,
         cancelled: Cancelled<'_>,
-    ) -> Result<Verified<fs_err::File>, RemoteFailure> {
+    ) -> Result<(Verified<fs_err::File>, Option<i64>), RemoteFailure> {
         let body = self.body(source, cancelled)?;
         let file = self.store()?.open_blob(&body.digest)?;
-        Ok(Verified::new(
-            file,
-            Descriptor::new("", body.digest, body.size),
-        ))
+        let expected = Descriptor::new("", body.digest, body.size);
+        Ok((Verified::new(file, expected), body.last_modified))
+    }
+
+    /// Returns the time of a source in seconds since the Unix epoch: when the file changed last, or
+    /// when the commit was made.
+    pub(crate) fn time_of(&self, source: &FileSource) -> Result<Option<i64>, RemoteFailure> {
+        match source {
+            FileSource::Http(http) => Ok(self.body(http, &|| false)?.last_modified),
+            FileSource::Git(git) => Ok(Some(self.check_out(git, &|| false)?.committed)),
+            FileSource::Path { .. } | FileSource::Inline { .. } => Ok(None),
+        }
     }
 
     /// Brings a commit's files.

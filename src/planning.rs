@@ -9,7 +9,9 @@ use rbuild_planner::{BaseImages, NamedContext, Network, Plan, Planned, Request};
 
 use crate::arguments::{NetworkMode, PlanOptions};
 use crate::bases;
+use crate::context;
 use crate::environment;
+use crate::fetching::Fetching;
 use crate::frontend;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
@@ -62,6 +64,7 @@ pub(crate) fn endless_triggers() -> Failure {
 pub(crate) fn request(
     options: &PlanOptions,
     contexts: BTreeMap<String, NamedContext>,
+    context_times: BTreeMap<String, i64>,
 ) -> Result<Request, Failure> {
     Ok(Request {
         target: options.target.clone(),
@@ -87,6 +90,7 @@ pub(crate) fn request(
         extra_hosts: extra_hosts(&options.add_host)?,
         limits: rbuild_planner::Limits::default(),
         allow_insecure: false,
+        context_times,
         ignore: None,
     })
 }
@@ -108,6 +112,16 @@ fn build_args(options: &[String]) -> Vec<(String, String)> {
         arguments.push((EPOCH.to_owned(), value));
     }
     arguments
+}
+
+/// Returns the time of the build; it may be that of a source, which is asked for then.
+pub(crate) fn epoch(plan: &Plan, fetching: &Fetching) -> Result<Option<i64>, Failure> {
+    match &plan.epoch_source {
+        None => Ok(plan.epoch),
+        Some(source) => fetching
+            .time_of(source)
+            .map_err(|error| context::failure(&error)),
+    }
 }
 
 /// Refuses a `SOURCE_DATE_EPOCH` that is no number of seconds; an empty value means none.

@@ -56,6 +56,7 @@ pub use outline::{Outline, OutlineArg, OutlineMount};
 pub use plan::*;
 pub use request::*;
 
+use epoch::Epoch;
 use lower::Shared;
 use stages::{Purpose, Question};
 
@@ -101,11 +102,15 @@ pub fn plan(dockerfile: &Dockerfile, request: &Request, bases: &BaseImages) -> P
     }
     let epoch = analyses
         .first()
-        .and_then(|stages| epoch::of_build(dockerfile, &stages.global, &mut shared.findings));
+        .and_then(|stages| epoch::of_build(dockerfile, stages, &mut shared.findings));
     let mut images = Vec::new();
+    let mut epoch_source = None;
     for (number, stages) in analyses.iter().enumerate() {
         shared.findings.mute(number > 0);
         let states = lower::lower(stages, &mut shared);
+        if let (0, Some(Epoch::OfStage(wanted))) = (number, &epoch) {
+            epoch_source = wanted.source(stages, &states, &mut shared);
+        }
         images.extend(target::image(stages, &states));
         if shared.budget.is_exhausted() {
             break;
@@ -124,7 +129,11 @@ pub fn plan(dockerfile: &Dockerfile, request: &Request, bases: &BaseImages) -> P
             .into_iter()
             .map(|image| image.into_target(&indices))
             .collect(),
-        epoch,
+        epoch: match epoch {
+            Some(Epoch::At(seconds)) => Some(seconds),
+            Some(Epoch::OfStage(_)) | None => None,
+        },
+        epoch_source,
         warnings: shared.findings.warnings,
     }))
 }

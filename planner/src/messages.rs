@@ -52,6 +52,17 @@ pub(crate) fn bad_epoch(value: &str, span: Span) -> Diagnostic {
     Diagnostic::error("plan::epoch", message, span).with_help("write seconds since 1970")
 }
 
+pub(crate) fn epoch_stage(name: &str, span: Span) -> Diagnostic {
+    let message = format!(
+        "invalid SOURCE_DATE_EPOCH: stage {} has no time",
+        quote(name)
+    );
+    Diagnostic::error("plan::epoch", message, span).with_help(
+        "the target must need the stage, which must be FROM scratch with a single ADD of a URL or \
+         a git repository",
+    )
+}
+
 pub(crate) fn no_stages() -> Diagnostic {
     Diagnostic::error(
         "plan::no-stages",
@@ -181,12 +192,6 @@ pub(crate) fn in_trigger(mut diagnostic: Diagnostic, trigger: &str, span: Span) 
         None => origin,
     });
     diagnostic
-}
-
-/// Something the language has and this version does not.
-pub(crate) fn unsupported(what: &str, help: &str, span: Span) -> Diagnostic {
-    let message = format!("{what} is not supported by this version of rbuild");
-    Diagnostic::error("plan::unsupported", message, span).with_help(help)
 }
 
 pub(crate) fn climbing_pattern(pattern: &str, span: Span) -> Diagnostic {

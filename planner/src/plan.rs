@@ -344,6 +344,9 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// `SOURCE_DATE_EPOCH`, in seconds: the build argument, else the global `ARG`'s default.
     pub epoch: Option<i64>,
+    /// A source whose time is the epoch (`ARG SOURCE_DATE_EPOCH=stage`). `epoch` is empty then, and
+    /// whoever can ask for the source fills it.
+    pub epoch_source: Option<FileSource>,
     /// Warnings, e.g. build arguments that nothing declares. Those whose code is a build check's
     /// name are subject to the file's `check` directive, which is not looked at here.
     pub warnings: Vec<Diagnostic>,

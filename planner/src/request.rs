@@ -39,6 +39,9 @@ pub struct Request {
     pub limits: Limits,
     /// True if `RUN --security=insecure` is allowed (`--allow security.insecure`).
     pub allow_insecure: bool,
+    /// The times that contexts bring with them, in seconds since the Unix epoch: that of a commit, of
+    /// a file of the web, of the newest file of an archive. The empty name is the main context.
+    pub context_times: BTreeMap<String, i64>,
     /// What is left out of the build context; only build checks look at it.
     pub ignore: Option<Arc<Ignore>>,
 }

@@ -69,6 +69,13 @@ impl StepTable {
         &self.steps[place].0.kind
     }
 
+    /// Returns the step that the step builds upon.
+    pub(crate) fn parent(&self, place: Place) -> Option<Place> {
+        let mut inputs = self.steps[place].1.iter();
+        let (_, parent) = inputs.find(|(input, _)| *input == Input::Parent)?;
+        Some(*parent)
+    }
+
     /// Returns where the step comes from.
     pub(crate) fn origin(&self, place: Place) -> &Origin {
         &self.steps[place].0.origin

@@ -51,7 +51,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
 
     let start = Instant::now();
     let ignore = input.ignore();
-    let mut request = planning::request(&options.plan, input.named)?;
+    let mut request = planning::request(&options.plan, input.named, input.times)?;
     request.ignore = ignore;
     let checks = Checks::of(&input.dockerfile, &request)?;
     let parsed = planning::parse(&input.dockerfile, &options.plan)?;
@@ -75,7 +75,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let warnings = checks.wanted(&parsed, &plan.warnings);
     checks.refuse(&input.dockerfile, &warnings)?;
 
-    let epoch = plan.epoch;
+    let epoch = planning::epoch(&plan, &fetching)?;
     let cancel = Cancel::new()?;
     let interrupt = Interrupt::listen(&cancel)?;
     let settings = settings(options, &workplace, epoch)?;

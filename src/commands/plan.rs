@@ -15,7 +15,7 @@ pub(crate) fn run(root: &Path, options: &PlanArguments) -> Result<(), Failure> {
     let fetching = Fetching::new(root, Arc::default());
     let input = context::open(&options.plan, &fetching)?;
     let parsed = planning::parse(&input.dockerfile, &options.plan)?;
-    let request = planning::request(&options.plan, input.named)?;
+    let request = planning::request(&options.plan, input.named, input.times)?;
     let workplace = Workplace::open(root)?;
     let plan = planning::plan(
         &workplace,

@@ -45,9 +45,13 @@ fn is_tar_header(start: &[u8]) -> bool {
 }
 
 /// Unpacks an archive into the empty folder `dest`. Nothing in it is trusted: no path and no link
-/// leads out, there are no devices, and everything belongs to us.
-pub(super) fn unpack_into(archive: Box<dyn Read + Send + '_>, dest: &Path) -> Result<(), Failure> {
-    let unpack_all = || -> Result<(), ImageError> {
+/// leads out, there are no devices, and everything belongs to us. Returns the time of the newest
+/// entry, in seconds since the Unix epoch.
+pub(super) fn unpack_into(
+    archive: Box<dyn Read + Send + '_>,
+    dest: &Path,
+) -> Result<Option<i64>, Failure> {
+    let unpack_all = || -> Result<Option<i64>, ImageError> {
         let (_, mut decoded) = decompress(archive, Some(MAX_UNPACKED))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(CWD, dest, flags, Mode::empty())
@@ -56,12 +60,13 @@ pub(super) fn unpack_into(archive: Box<dyn Read + Send + '_>, dest: &Path) -> Re
             ownership: Ownership::Recorded,
             opaque: OpaqueMark::User,
         };
-        unpack(
+        let unpacked = unpack(
             &mut decoded,
             Whiteouts::Refuse,
             Some((folder.as_fd(), options)),
         )?;
-        Ok(())
+        let entries = unpacked.index.entries().iter();
+        Ok(entries.map(|entry| entry.mtime.seconds).max())
     };
     unpack_all().map_err(|error| {
         Failure::message(format!(

@@ -17,6 +17,7 @@ use rbuild_planner::remote::RemoteKind;
 use rbuild_planner::{ContextName, NamedContext};
 
 pub(crate) use dockerfile::dockerfile_at;
+pub(crate) use remote::failure;
 
 use crate::arguments::PlanOptions;
 use crate::fetching::Fetching;
@@ -31,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) directories: Contexts,
     /// The named contexts as the planner knows them.
     pub(crate) named: BTreeMap<String, NamedContext>,
+    /// The times of contexts that have one.
+    pub(crate) times: BTreeMap<String, i64>,
     /// Keeps the folders of contexts that were fetched.
     _fetched: Vec<Box<dyn Any>>,
 }
@@ -57,7 +60,9 @@ enum Main {
 pub(crate) fn open(options: &PlanOptions, fetching: &Fetching) -> Result<Input, Failure> {
     let mut directories = Contexts::default();
     let mut fetched: Vec<Box<dyn Any>> = Vec::new();
+    let mut times = BTreeMap::new();
     let mut add = |name: String, folder: remote::Folder| {
+        times.extend(folder.time.map(|time| (name.clone(), time)));
         let context = DirectoryContext {
             path: folder.path,
             ignore: Arc::default(),
@@ -106,6 +111,7 @@ pub(crate) fn open(options: &PlanOptions, fetching: &Fetching) -> Result<Input, 
         dockerfile,
         directories,
         named,
+        times,
         _fetched: fetched,
     })
 }

@@ -29,6 +29,8 @@ pub(super) struct Folder {
     pub(super) holder: Box<dyn Any>,
     /// The Dockerfile, if it is known already.
     pub(super) dockerfile: Option<Source>,
+    /// The time of what is in it, in seconds since the Unix epoch.
+    pub(super) time: Option<i64>,
 }
 
 /// What a URL was.
@@ -52,6 +54,7 @@ impl Folder {
             path,
             holder: Box::new(staging),
             dockerfile: None,
+            time: None,
         })
     }
 
@@ -74,8 +77,8 @@ pub(super) fn from_stdin(options: &PlanOptions, fetching: &Fetching) -> Result<M
     let (start, rest) = peek(stdin)?;
     let whole = Cursor::new(start.clone()).chain(rest);
     if archive::is_archive(&start) {
-        let folder = Folder::new(fetching)?;
-        archive::unpack_into(Box::new(whole), &folder.path)?;
+        let mut folder = Folder::new(fetching)?;
+        folder.time = archive::unpack_into(Box::new(whole), &folder.path)?;
         return Ok(Main::Fetched(folder));
     }
     if file.is_some() {
@@ -89,14 +92,16 @@ pub(super) fn from_stdin(options: &PlanOptions, fetching: &Fetching) -> Result<M
 /// Fetches a URL: an archive is unpacked, any other file stands alone.
 pub(super) fn of_url(url: &str, fetching: &Fetching) -> Result<Found, Failure> {
     let source = url_source(url)?;
-    let file = fetching
+    let (file, time) = fetching
         .open_file(&source, &|| false)
         .map_err(|error| context_failure(url, &error))?;
     let (start, rest) = peek(file)?;
     let mut whole = Cursor::new(start.clone()).chain(rest);
-    let folder = Folder::new(fetching)?;
+    let mut folder = Folder::new(fetching)?;
+    folder.time = time;
     if archive::is_archive(&start) {
-        archive::unpack_into(Box::new(whole), &folder.path)?;
+        let newest = archive::unpack_into(Box::new(whole), &folder.path)?;
+        folder.time = time.or(newest);
         return Ok(Found::Folder(folder));
     }
     let dockerfile = dockerfile::from_reader(&mut whole, &mask_logins(url))?;
@@ -107,7 +112,7 @@ pub(super) fn of_url(url: &str, fetching: &Fetching) -> Result<Found, Failure> {
 /// Fetches a Dockerfile.
 pub(super) fn dockerfile(url: &str, fetching: &Fetching) -> Result<Source, Failure> {
     let source = url_source(url)?;
-    let mut file = fetching
+    let (mut file, _) = fetching
         .open_file(&source, &|| false)
         .map_err(|error| failure(&error))?;
     dockerfile::from_reader(&mut file, &mask_logins(url))
@@ -130,6 +135,7 @@ pub(super) fn of_git(
     let path = checkout.subdirectory(&source.subdir)?;
     Ok(Folder {
         path,
+        time: Some(checkout.committed),
         holder: Box::new(checkout),
         dockerfile: None,
     })
@@ -169,7 +175,7 @@ fn context_failure(what: &str, error: &RemoteFailure) -> Failure {
     )
 }
 
-fn failure(error: &RemoteFailure) -> Failure {
+pub(crate) fn failure(error: &RemoteFailure) -> Failure {
     with_prefix("", error)
 }
 

@@ -44,6 +44,7 @@ fn request() -> Request {
         extra_hosts: Vec::new(),
         limits: Limits::default(),
         allow_insecure: false,
+        context_times: BTreeMap::new(),
         ignore: None,
     }
 }

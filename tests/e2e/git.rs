@@ -289,6 +289,28 @@ fn contexts_keep_git_directories_on_demand() {
 }
 
 #[test]
+fn the_time_of_a_source_can_be_that_of_the_build() {
+    need!(have("git"), "{NEEDS}");
+    let world = World::new();
+    let url = world.url();
+    world.repository.write(
+        "Dockerfile",
+        "ARG SOURCE_DATE_EPOCH=context\nFROM scratch\nCOPY dir /d\n",
+    );
+    world.repository.commit();
+    world.publish();
+    let image = world.context(&url, &[]);
+    assert_eq!(image.config["created"], "2023-11-14T22:13:20Z");
+    let dockerfile = format!(
+        "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nADD {url} /\nFROM scratch\n\
+         COPY --from=src /dir /d\n"
+    );
+    let context = world.env.context("epoch", &[("Dockerfile", &dockerfile)]);
+    let image = world.context(context.to_str().unwrap(), &[]);
+    assert_eq!(image.config["created"], "2023-11-14T22:13:20Z");
+}
+
+#[test]
 fn nothing_leads_out_of_a_repository() {
     need!(have("git"), "{NEEDS}");
     let world = World::new();

@@ -185,6 +185,7 @@ fn request(target: Option<&str>) -> Request {
         extra_hosts: Vec::new(),
         limits: Limits::default(),
         allow_insecure: false,
+        context_times: std::collections::BTreeMap::new(),
         ignore: None,
     }
 }

@@ -70,6 +70,7 @@ impl Case {
                 extra_hosts: Vec::new(),
                 limits: rbuild_planner::Limits::default(),
                 allow_insecure: false,
+                context_times: BTreeMap::new(),
                 ignore: None,
             },
             arguments,

@@ -1,6 +1,7 @@
 //! ARG, ENV and expansion: rows E1 to E15 and E26 to E30 of the reference's tables, and more.
 
 use crate::support::case;
+use rbuild_planner::{FileSource, NamedContext};
 
 #[test]
 fn e1_env_sees_what_was_before() {
@@ -258,8 +259,41 @@ fn epochs() {
     );
     case("ARG SOURCE_DATE_EPOCH=noon\nFROM scratch")
         .check_error("invalid SOURCE_DATE_EPOCH: noon", "noon");
-    case("ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a").check_error(
-        "SOURCE_DATE_EPOCH of a stage is not supported by this version of rbuild",
-        "a",
-    );
+}
+
+#[test]
+fn epochs_of_contexts() {
+    let context = |name: &str| format!("ARG SOURCE_DATE_EPOCH={name}\nFROM scratch");
+    let with_times = |text: &str| {
+        let mut case = case(text).context("named", NamedContext::Directory);
+        case.request.context_times = [(String::new(), 5), ("named".to_owned(), 7)].into();
+        case
+    };
+    assert_eq!(with_times(&context("context")).plan().epoch, Some(5));
+    assert_eq!(with_times(&context("named")).plan().epoch, Some(7));
+    let untimed = case(&context("named")).context("named", NamedContext::Directory);
+    assert_eq!(untimed.plan().epoch, None);
+}
+
+#[test]
+fn epochs_of_stages() {
+    let text = "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nARG V=1\nADD https://x.y/$V /\n\
+                FROM scratch\nCOPY --from=src / /";
+    let plan = case(text).plan();
+    assert_eq!(plan.epoch, None);
+    match plan.epoch_source {
+        Some(FileSource::Http(source)) => assert_eq!(source.url, "https://x.y/1"),
+        other => panic!("{other:?}"),
+    }
+    for stage in [
+        "ADD f /",
+        "ADD https://x.y/a https://x.y/b /",
+        "ADD https://x.y/a /\nCOPY f /",
+    ] {
+        let text = format!("ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\n{stage}");
+        case(&text).check_error(
+            "invalid SOURCE_DATE_EPOCH: stage \"src\" has no time",
+            "src",
+        );
+    }
 }

@@ -41,6 +41,7 @@ pub(crate) fn case(text: &str) -> Case {
             extra_hosts: Vec::new(),
             limits: rbuild_planner::Limits::default(),
             allow_insecure: false,
+            context_times: BTreeMap::new(),
             ignore: None,
         },
         images: BTreeMap::new(),

@@ -39,7 +39,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<
         let parsed = planning::parse(&source, &options.plan)?;
         return caller.answer(&targets::json(&source, &parsed), &targets::text(&parsed));
     }
-    let mut request = planning::request(&options.plan, input.named)?;
+    let mut request = planning::request(&options.plan, input.named, input.times)?;
     request.ignore = ignore;
     let resolver = Resolver {
         root,
