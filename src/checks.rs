@@ -8,7 +8,8 @@ use rbuild_parser::syntax::directive;
 use rbuild_planner::Request;
 
 use crate::output;
-use crate::report::{Failure, Source, render_all};
+use crate::page::Page;
+use crate::report::{Failure, Source, headline};
 
 /// More warnings than this are not shown at the end of a build.
 const MAX_SHOWN: usize = 50;
@@ -102,17 +103,29 @@ pub(crate) fn option_fault(error: &CheckOptionError, span: Option<Span>) -> Diag
         .with_help("the options are skip=RULE,…, error=true and experimental=RULE,…")
 }
 
-/// Renders warnings with their number, as many of them as one reads.
+/// Renders warnings as BuildKit's client does: a line each, as many of them as one reads.
 pub(crate) fn report(source: &Source, warnings: &[Diagnostic]) -> String {
     let title = match warnings.len() {
         0 => return String::new(),
         1 => "1 warning found".to_owned(),
         n => format!("{n} warnings found"),
     };
+    let page = Page::new(source);
     let (shown, others) = warnings.split_at(warnings.len().min(MAX_SHOWN));
+    let lines: String = shown.iter().map(|warning| line(&page, warning)).collect();
     let rest = match others.len() {
         0 => String::new(),
-        n => format!("{n} more; --check shows all of them\n"),
+        n => format!(" - {n} more\n"),
     };
-    format!("\n{title}:\n{}{rest}", render_all(source, shown))
+    format!("\n{title} (use --check to expand):\n{lines}{rest}")
+}
+
+fn line(page: &Page, warning: &Diagnostic) -> String {
+    let rule = match checks::is_rule(warning.code) {
+        true => format!("{}: ", warning.code),
+        false => String::new(),
+    };
+    let message = headline(page, warning).replace('\n', " ");
+    let number = page.line_of(warning.span.start) + 1;
+    format!(" - {rule}{message} (line {number})\n")
 }

@@ -64,7 +64,16 @@ fn k18_unknown_options_are_refused() {
 #[test]
 fn warnings_are_shown_once_and_counted() {
     let dockerfile = "FROM scratch as a\nCOPY file /\nWORKDIR x\n";
-    let run = build(dockerfile, &[]).1.ok().says("2 warnings found");
+    let run = build(dockerfile, &[])
+        .1
+        .ok()
+        .says("2 warnings found (use --check to expand):");
+    let line = " - FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)";
+    assert!(
+        run.stderr.lines().any(|found| found == line),
+        "{}",
+        run.report()
+    );
     for rule in ["FromAsCasing", "WorkdirRelativePath"] {
         let n_times = run.stderr.matches(rule).count();
         assert_eq!(n_times, 1, "{rule}: {}", run.report());
@@ -78,7 +87,12 @@ fn many_warnings_are_not_all_shown() {
     let dockerfile = format!("FROM scratch\n{}", "ENV A b\n".repeat(60));
     let run = build(&dockerfile, &[]).1.ok();
     let run = run.says("60 warnings found").says("10 more");
-    assert_eq!(run.stderr.matches("⚠").count(), 50, "{}", run.report());
+    assert_eq!(
+        run.stderr.matches(" - Legacy").count(),
+        50,
+        "{}",
+        run.report()
+    );
 }
 
 #[test]
