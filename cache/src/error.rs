@@ -16,6 +16,9 @@ pub enum CacheError {
         /// The database's own words.
         source: rusqlite::Error,
     },
+    /// The store refused.
+    #[error(transparent)]
+    Image(#[from] rbuild_image::error::ImageError),
     /// A file of the cache could not be used.
     #[error("cannot use the cache")]
     Io(#[from] std::io::Error),

@@ -63,6 +63,29 @@ impl Drop for Flight {
     }
 }
 
+/// Removes the lock files of processes that were killed.
+///
+/// # Errors
+/// [`CacheError::Io`] if the folder cannot be read; no folder is an empty one.
+pub fn sweep_locks(locks: &Path) -> Result<(), CacheError> {
+    let entries = match fs_err::read_dir(locks) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let Ok(file) = File::options().write(true).open(entry.path()) else {
+            continue;
+        };
+        // Removed while it is held, as its owner would; who waits for it takes another one.
+        if is_file && file.try_lock().is_ok() {
+            drop(fs_err::remove_file(entry.path()));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -87,6 +110,20 @@ mod tests {
             }
         });
         assert_eq!(most.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn locks_of_the_dead_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = KeyBuilder::new("run").finish().0;
+        let _held = Flight::take(dir.path(), &key, &|| false).unwrap();
+        fs_err::write(dir.path().join("left"), "").unwrap();
+        sweep_locks(dir.path()).unwrap();
+        let left: Vec<_> = fs_err::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(left, [key.hex()]);
     }
 
     #[test]

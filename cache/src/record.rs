@@ -24,7 +24,82 @@ pub struct Record {
     pub duration: Duration,
 }
 
+/// A record and its key, as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The step's key.
+    pub key: CacheKey,
+    /// The layer.
+    pub diff_id: DiffId,
+    /// Content digest of the layer.
+    pub content: [u8; 32],
+    /// When the step was run, seconds since the Unix epoch.
+    pub created: i64,
+    /// How long it took.
+    pub duration: Duration,
+    /// The step as the Dockerfile has it.
+    pub instruction: String,
+}
+
 impl Database {
+    /// Returns all records by key. Rows of the wrong shape are left out.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub fn records(&self) -> Result<Vec<Kept>, CacheError> {
+        let rows = self.with("list records", |db| {
+            let mut statement = db.prepare(
+                "SELECT key, diff_id, content, created, duration, instruction FROM records",
+            )?;
+            let rows = statement.query_map([], |row| Ok(kept(row)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// Removes records, all or none.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub fn drop_records(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.with("drop records", |db| {
+            let transaction = db.unchecked_transaction()?;
+            for key in keys {
+                transaction
+                    .prepare_cached("DELETE FROM records WHERE key = ?1")?
+                    .execute([&key.0[..]])?;
+            }
+            transaction.commit()
+        })
+    }
+
+    /// Removes the rows that [`Database::records`] leaves out and returns how many there were;
+    /// with `only_count`, they stay.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub fn drop_misshapen(&self, only_count: bool) -> Result<usize, CacheError> {
+        self.with("check records", |db| {
+            let mut statement = db.prepare(
+                "SELECT key, diff_id, content, created, duration, instruction FROM records",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut bad: Vec<rusqlite::types::Value> = Vec::new();
+            while let Some(row) = rows.next()? {
+                if kept(row).is_none() {
+                    bad.push(row.get(0)?);
+                }
+            }
+            for key in bad.iter().filter(|_| !only_count) {
+                db.execute("DELETE FROM records WHERE key = ?1", [key])?;
+            }
+            Ok(bad.len())
+        })
+    }
+
     /// Returns what the step with this key produced, if that is known.
     ///
     /// # Errors
@@ -98,6 +173,19 @@ impl Database {
         })?;
         Ok(())
     }
+}
+
+/// Reads a row; `None` if it has the wrong shape.
+fn kept(row: &rusqlite::Row<'_>) -> Option<Kept> {
+    let bytes = |column| row.get::<_, Vec<u8>>(column).ok();
+    Some(Kept {
+        key: CacheKey(bytes(0)?.try_into().ok()?),
+        diff_id: DiffId(Digest::from_bytes(bytes(1)?.try_into().ok()?)),
+        content: bytes(2)?.try_into().ok()?,
+        created: row.get(3).ok()?,
+        duration: Duration::from_millis(u64::try_from(row.get::<_, i64>(4).ok()?).ok()?),
+        instruction: row.get(5).ok()?,
+    })
 }
 
 #[cfg(test)]

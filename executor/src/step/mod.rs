@@ -259,7 +259,9 @@ impl StepContext<'_> {
         let Some(record) = self.build.database.record(key)? else {
             return Ok(None);
         };
-        if self.build.layers.summary(&record.diff_id).is_some() {
+        let layers = self.build.layers;
+        layers.hold(&record.diff_id)?;
+        if layers.summary(&record.diff_id).is_some() && layers.is_available(&record.diff_id) {
             return Ok(Some(record));
         }
         self.build.database.drop_record(key)?;

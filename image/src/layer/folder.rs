@@ -156,6 +156,10 @@ impl<'a> LayerFolder<'a> {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn tree_path(&self) -> PathBuf {
         self.path.join("tree")
     }
@@ -199,7 +203,7 @@ impl<'a> LayerFolder<'a> {
     }
 
     /// Returns true if the machine crashed since this was written.
-    fn is_doubtful(&self) -> bool {
+    pub(super) fn is_doubtful(&self) -> bool {
         match fs_err::read(self.path.join("unsynced")) {
             Ok(written) => !written.starts_with(&boot_id()),
             Err(_) => false,
@@ -242,6 +246,52 @@ impl<'a> LayerFolder<'a> {
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .filter(|record: &BlobRecord| record.version == RECORD_VERSION)
             .unwrap_or_default()
+    }
+
+    /// Returns the index, nothing if there is none, or what is wrong with it.
+    pub(super) fn check_index(&self) -> Result<Option<LayerIndex>, String> {
+        let Some(bytes) = self.read_checked("index", MAX_INDEX)? else {
+            return Ok(None);
+        };
+        LayerIndex::decode(&bytes)
+            .map(Some)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Says what is wrong with the record, if there is one.
+    pub(super) fn check_record(&self) -> Result<(), String> {
+        let Some(bytes) = self.read_checked("blobs.json", MAX_RECORD)? else {
+            return Ok(());
+        };
+        let record: BlobRecord =
+            serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if record.version == RECORD_VERSION {
+            Ok(())
+        } else {
+            Err(format!("version {} is not known", record.version))
+        }
+    }
+
+    fn read_checked(&self, name: &str, limit_bytes: u64) -> Result<Option<Vec<u8>>, String> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            fs_err::File::open(self.path.join(name))?
+                .take(limit_bytes)
+                .read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Removes one thing of the folder; a tree moves away first, so that no half of one is seen.
+    pub(super) fn drop_part(&self, name: &str) -> Result<(), ImageError> {
+        let staging = self.store.staging_dir()?;
+        let moved = fs_err::rename(self.path.join(name), staging.path().join(name));
+        crate::store::ignore_missing(moved).map_err(self.fault("clear"))
     }
 
     fn read(&self, name: &str, limit_bytes: u64) -> Option<Vec<u8>> {

@@ -25,6 +25,7 @@ pub mod tar_read;
 pub mod tar_write;
 pub mod tree;
 pub mod unpack;
+pub(crate) mod upkeep;
 
 pub use compression::{Compression, compress, decompress};
 pub use index::LayerIndex;
@@ -37,3 +38,4 @@ pub use tar_read::{TarItem, TarReader, Whiteouts};
 pub use tar_write::TarWriter;
 pub use tree::{OpaqueMark, Ownership, TreeNotes, TreeOptions};
 pub use unpack::{Unpacked, unpack};
+pub use upkeep::{LayerFault, LayerPart};

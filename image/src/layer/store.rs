@@ -14,7 +14,7 @@ use crate::digest::DiffId;
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
 use crate::media::Format;
-use crate::store::Store;
+use crate::store::{Pin, Store};
 
 use super::compression::Compression;
 use super::folder::{LayerFolder, Unsynced};
@@ -103,6 +103,7 @@ impl LayerStore {
     /// # Errors
     /// [`ImageError::LayerUnavailable`], or why the last way to get it failed.
     pub fn index(&self, diff_id: &DiffId) -> Result<Arc<LayerIndex>, ImageError> {
+        self.pin(diff_id)?;
         if let Some(index) = self.local_index(diff_id) {
             return Ok(index);
         }
@@ -156,6 +157,7 @@ impl LayerStore {
     /// # Errors
     /// [`ImageError::LayerUnavailable`], or why the last way to get it failed.
     pub fn tree(&self, diff_id: &DiffId) -> Result<PathBuf, ImageError> {
+        self.pin(diff_id)?;
         let folder = self.folder(diff_id);
         if !folder.has_tree() {
             let _lock = folder.lock()?;
@@ -182,6 +184,7 @@ impl LayerStore {
         diff_id: &DiffId,
         compression: Compression,
     ) -> Result<Descriptor, ImageError> {
+        self.pin(diff_id)?;
         let folder = self.folder(diff_id);
         if let Some(blob) = self.local_blob(&folder, compression) {
             return Ok(blob);
@@ -261,6 +264,7 @@ impl LayerStore {
             blob,
             ..
         } = packed;
+        self.pin(&diff_id)?;
         let folder = self.folder(&diff_id);
         let _lock = folder.lock()?;
         let index = Arc::new(index);
@@ -287,6 +291,8 @@ impl LayerStore {
     /// [`ImageError::NoSuchBlob`] if it is not in the store, [`ImageError::BadArchive`] if it is
     /// compressed as no layer is, [`ImageError::Io`].
     pub fn adopt_blob(&self, diff_id: &DiffId, blob: &Descriptor) -> Result<(), ImageError> {
+        self.store
+            .pin(&[Pin::Layer(*diff_id), Pin::Blob(blob.digest)])?;
         let compression = self.sniff(blob)?;
         let folder = self.folder(diff_id);
         let _lock = folder.lock()?;
@@ -299,6 +305,7 @@ impl LayerStore {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn add_origin(&self, diff_id: &DiffId, origin: Origin) -> Result<(), ImageError> {
+        self.hold(diff_id)?;
         let folder = self.folder(diff_id);
         if folder.read_record().origins().last() == Some(&origin) {
             return Ok(());
@@ -359,6 +366,12 @@ impl LayerStore {
         unsynced.retain(|known| known.diff_id != mark.diff_id);
         unsynced.push(mark);
         Ok(())
+    }
+
+    /// Drops a layer's index from memory.
+    pub(super) fn forget(&self, diff_id: &DiffId) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.retain(|(known, _)| known != diff_id);
     }
 
     fn cached(&self, diff_id: &DiffId) -> Option<Arc<LayerIndex>> {

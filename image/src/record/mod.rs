@@ -22,7 +22,7 @@ use crate::manifest::Descriptor;
 use crate::platform::Platform;
 
 pub use contents::Contents;
-pub use refs::{Listed, Retagged};
+pub use refs::{Listed, NameLock, Retagged};
 pub use remove::{Force, Removal};
 pub use resolve::Found;
 

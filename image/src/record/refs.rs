@@ -25,6 +25,12 @@ pub struct Listed {
     pub record: ImageRecord,
 }
 
+/// While it lives, nobody else gives or takes names.
+#[derive(Debug)]
+pub struct NameLock {
+    _file: fs_err::File,
+}
+
 /// What a name stood for before it was given anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retagged {
@@ -42,7 +48,7 @@ impl Store {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn keep_image(&self, record: &ImageRecord) -> Result<(), ImageError> {
-        let _lock = self.lock_refs()?;
+        let _lock = self.lock_names()?;
         self.write_image(record)
     }
 
@@ -51,7 +57,7 @@ impl Store {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn tag(&self, reference: &Reference, record: &ImageRecord) -> Result<Retagged, ImageError> {
-        let _lock = self.lock_refs()?;
+        let _lock = self.lock_names()?;
         let path = ref_path(reference);
         let full_path = self.root().join(&path);
         let earlier = read_record(&full_path)?.map(|earlier| earlier.id);
@@ -75,7 +81,7 @@ impl Store {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn untag(&self, reference: &Reference) -> Result<Option<ImageRecord>, ImageError> {
-        let _lock = self.lock_refs()?;
+        let _lock = self.lock_names()?;
         self.untag_locked(reference)
     }
 
@@ -170,7 +176,7 @@ impl Store {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn write_index(&self) -> Result<(), ImageError> {
-        let _lock = self.lock_refs()?;
+        let _lock = self.lock_names()?;
         let entries = self.list()?.into_iter().filter_map(|listed| {
             let name = listed.reference.filter(|name| name.tag.is_some())?;
             Some(with_name(listed.record.target()?, &name))
@@ -204,12 +210,16 @@ impl Store {
             .collect())
     }
 
-    /// Waits until nobody else changes names.
-    pub(super) fn lock_refs(&self) -> Result<fs_err::File, ImageError> {
+    /// Waits until nobody else changes names. Who wants a [`Collector`](crate::store::Collector) as
+    /// well takes it after this.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn lock_names(&self) -> Result<NameLock, ImageError> {
         let lock = || {
             let folder = fs_err::File::open(self.root().join("refs"))?;
             folder.lock()?;
-            Ok(folder)
+            Ok(NameLock { _file: folder })
         };
         lock().map_err(ImageError::io("lock the store's names"))
     }

@@ -6,9 +6,9 @@ use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::record::refs::image_path;
 use crate::record::resolve::no_such_image;
-use crate::record::{Contents, Found, ImageRecord, Listed};
+use crate::record::{Contents, Found, ImageRecord, Listed, NameLock};
 use crate::reference::Reference;
-use crate::store::{Store, ignore_missing};
+use crate::store::{Pin, Store, ignore_missing};
 
 /// One thing that a removal did, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Store {
         force: Force,
         keep_layer: &dyn Fn(&DiffId) -> bool,
     ) -> Result<Vec<Removal>, ImageError> {
-        let _lock = self.lock_refs()?;
+        let _lock = self.lock_names()?;
         let Some(Found { record, reference }) = self.resolve(text)? else {
             return Err(no_such_image(text));
         };
@@ -67,6 +67,30 @@ impl Store {
         }
         if names.iter().all(|name| going.contains(name)) {
             self.delete_image(&record, &listed, keep_layer, &mut done)?;
+        }
+        Ok(done)
+    }
+
+    /// Takes all their names, and what is known of them, away from images; returns what was done, as
+    /// [`Store::remove_image`] does. Their blobs stay: what else is in the store decides about them.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn forget_images(
+        &self,
+        _lock: &NameLock,
+        listed: &[Listed],
+        ids: &BTreeSet<Digest>,
+    ) -> Result<Vec<Removal>, ImageError> {
+        let mut done = Vec::new();
+        for id in ids {
+            for reference in names_of(listed, id) {
+                self.untag_locked(&reference)?;
+                done.push(Removal::Untagged(reference));
+            }
+            let removed = fs_err::remove_file(self.root().join(image_path(id)));
+            ignore_missing(removed).map_err(ImageError::io("remove an image"))?;
+            done.push(Removal::Deleted(*id));
         }
         Ok(done)
     }
@@ -103,11 +127,16 @@ impl Store {
         {
             done.push(Removal::Deleted(chain.0));
         }
+        // Another process may be about to give the same image a name.
+        let collector = self.collector()?;
         for digest in gone.documents.difference(&kept.documents) {
-            self.remove_blob(digest)?;
+            if !collector.is_pinned(Pin::Blob(*digest)) {
+                self.remove_blob(digest)?;
+            }
         }
         for (digest, diff_id) in &gone.layers {
-            let is_used = kept.layers.iter().any(|(blob, _)| blob == digest)
+            let is_used = collector.is_pinned(Pin::Blob(*digest))
+                || kept.layers.iter().any(|(blob, _)| blob == digest)
                 || diff_id
                     .is_some_and(|layer| kept.diff_ids.contains(&layer) || keep_layer(&layer));
             if !is_used {

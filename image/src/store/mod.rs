@@ -13,13 +13,16 @@
 //! | `builds/<id>/` | one folder a build |
 //! | `remote/` | what URLs and git repositories were when they were asked for last |
 //! | `ingest/` | downloads in flight, kept to be resumed |
+//! | `leases/` | what running processes rely on, see [`Pin`] |
 //! | `tmp/` | staging |
 
+mod lease;
 mod staging;
+mod survey;
 mod writer;
 
 use std::collections::HashSet;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -27,12 +30,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_spec::image::OciLayoutBuilder;
 
-use crate::digest::Digest;
+use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::manifest::Index;
 use crate::media::Format;
 
+pub use lease::{Collector, Pin};
 pub use staging::{StagingDir, Sweep, remove_tree};
+pub use survey::{Piece, Survey, disk_usage};
 pub use writer::{BlobWriter, Verified};
 
 /// The store format that this program writes.
@@ -45,8 +50,24 @@ const FOLDERS: &[&str] = &[
     "images",
     "builds",
     "ingest",
+    "leases",
     "tmp",
 ];
+
+/// Whether to wait for another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// As long as it takes.
+    Yes,
+    /// Not at all.
+    No,
+}
+
+/// While it lives, no other process checks or cleans the whole store.
+#[derive(Debug)]
+pub struct Maintenance {
+    _file: fs_err::File,
+}
 
 /// A content store on disk. Cheap to clone; safe to use from many threads and processes.
 #[derive(Debug, Clone)]
@@ -54,6 +75,8 @@ pub struct Store {
     root: PathBuf,
     /// What this process has written: nobody need hash it again.
     written: Arc<Mutex<HashSet<Digest>>>,
+    /// What this process relies on.
+    lease: Arc<lease::Lease>,
 }
 
 impl Store {
@@ -66,6 +89,7 @@ impl Store {
         let store = Self {
             root: root.to_owned(),
             written: Arc::default(),
+            lease: Arc::default(),
         };
         match store.format()? {
             Some(found) if found == FORMAT_VERSION.to_string() => {}
@@ -167,6 +191,7 @@ impl Store {
     /// [`ImageError::Io`]
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, ImageError> {
         let digest = Digest::of(bytes);
+        self.pin(&[Pin::Blob(digest)])?;
         let is_there = self
             .read_blob(&digest, bytes.len() as u64)
             .is_ok_and(|found| found == bytes);
@@ -194,6 +219,7 @@ impl Store {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn publish_file(&self, path: &Path, digest: &Digest) -> Result<(), ImageError> {
+        self.pin(&[Pin::Blob(*digest)])?;
         writer::publish(path, &self.blob_path(digest))
             .map_err(ImageError::io(format!("store blob {digest}")))?;
         self.note_written(*digest);
@@ -210,6 +236,42 @@ impl Store {
     fn note_written(&self, digest: Digest) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert(digest);
+    }
+
+    /// Returns the layers that have a folder, in no order.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn layer_ids(&self) -> Result<Vec<DiffId>, ImageError> {
+        self.digests_in("layers")
+            .map(|found| found.into_iter().map(DiffId).collect())
+    }
+
+    /// Returns the blobs that are there, in no order.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn blob_ids(&self) -> Result<Vec<Digest>, ImageError> {
+        self.digests_in("blobs/sha256")
+    }
+
+    fn digests_in(&self, folder: &str) -> Result<Vec<Digest>, ImageError> {
+        let list = || -> io::Result<Vec<Digest>> {
+            let mut found = Vec::new();
+            for entry in fs_err::read_dir(self.root.join(folder))? {
+                // Names that are no digests were put there by somebody else.
+                let digest: Option<Digest> = entry?
+                    .file_name()
+                    .to_str()
+                    .and_then(|hex| format!("sha256:{hex}").parse().ok());
+                found.extend(digest);
+            }
+            Ok(found)
+        };
+        match list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(ImageError::io("list what is in the store")),
+        }
     }
 
     /// Removes a blob; it need not be there. Whoever has it open can read on.
@@ -236,6 +298,27 @@ impl Store {
     /// [`ImageError::Io`] if `tmp/` cannot be read; what cannot be removed is only counted.
     pub fn sweep_tmp(&self) -> Result<Sweep, ImageError> {
         staging::sweep(&self.tmp_dir()).map_err(ImageError::io("sweep the store's tmp folder"))
+    }
+
+    /// Waits for the right to check or clean the whole store, which one process at a time has; with
+    /// [`Wait::No`], `None` if another one has it.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn maintain(&self, wait: Wait) -> Result<Option<Maintenance>, ImageError> {
+        let lock = || {
+            let folder = fs_err::File::open(self.root.join("layers"))?;
+            match wait {
+                Wait::Yes => folder.lock()?,
+                Wait::No => match folder.try_lock() {
+                    Ok(()) => {}
+                    Err(TryLockError::WouldBlock) => return Ok(None),
+                    Err(TryLockError::Error(error)) => return Err(error),
+                },
+            }
+            Ok(Some(Maintenance { _file: folder }))
+        };
+        lock().map_err(ImageError::io("lock the store for maintenance"))
     }
 
     /// Writes everything in the store to disk. To be called once before a name is published, so

@@ -173,7 +173,7 @@ fn open_up(root: &Path) -> io::Result<()> {
 }
 
 /// Tries names until one is free: another process may have the same ID in its own namespace.
-fn with_new_name<T>(
+pub(super) fn with_new_name<T>(
     tmp: &Path,
     prefix: &str,
     make: impl Fn(&Path) -> io::Result<T>,
@@ -189,7 +189,7 @@ fn with_new_name<T>(
 }
 
 /// Opens a file or folder to lock it; links are not followed.
-fn open_entry(path: &Path) -> io::Result<fs_err::File> {
+pub(super) fn open_entry(path: &Path) -> io::Result<fs_err::File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
     Ok(fs_err::File::from_parts(std::fs::File::from(fd), path))

@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::staging::{self, Staged};
-use super::{Store, ignore_missing};
+use super::{Pin, Store, ignore_missing};
 use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, check_content};
@@ -55,6 +55,7 @@ impl BlobWriter {
         if let Some((expected, size)) = expected {
             check_content(&Descriptor::new("", expected, size), digest, self.size)?;
         }
+        self.store.pin(&[Pin::Blob(digest)])?;
         let path = self.store.blob_path(&digest);
         if !holds_the_same(self.staged.path(), &path) {
             self.staged
