@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::df::DfArguments;
+use crate::commands::fsck::FsckArguments;
+use crate::commands::prune::PruneArguments;
 use crate::doctor::DoctorArguments;
 use crate::ground::SandboxArguments;
 use crate::lint::CheckArguments;
@@ -52,9 +55,41 @@ pub(crate) enum Command {
     Import(ImportArguments),
     /// Tell what builds can do on this machine, and what would make them better
     Doctor(DoctorArguments),
+    /// Remove images without a name and unused build cache
+    Prune(PruneArguments),
+    /// Show what takes the room in the store
+    Df(DfArguments),
+    /// Check everything in the store
+    Fsck(FsckArguments),
     /// Manage images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Manage the build cache
+    #[command(subcommand)]
+    Builder(BuilderCommand),
+    /// Manage the store
+    #[command(subcommand)]
+    System(SystemCommand),
+}
+
+/// The commands on the build cache under the names Docker groups them by.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArguments>),
+    /// Remove unused build cache
+    Prune(PruneArguments),
+    /// Show what takes the room in the store
+    Du(DfArguments),
+}
+
+/// The commands on the whole store under the names Docker groups them by.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Remove images without a name and unused build cache
+    Prune(PruneArguments),
+    /// Show what takes the room in the store
+    Df(DfArguments),
 }
 
 /// The image commands under the names Docker groups them by.
@@ -80,6 +115,8 @@ pub(crate) enum ImageCommand {
     Load(LoadArguments),
     /// Make an image from the tar of a root file system
     Import(ImportArguments),
+    /// Remove images without a name
+    Prune(PruneArguments),
 }
 
 /// What decides the plan; shared by `build` and `plan`.

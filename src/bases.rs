@@ -250,6 +250,13 @@ fn from_store(
         None => return Ok(None),
     };
     let config = workplace.config(&image.config)?;
+    for layer in &config.rootfs.diff_ids {
+        workplace.layers.hold(layer)?;
+    }
+    // If it went before its layers were held, some of them may be gone as well.
+    if workplace.store.resolve(&record.id.to_string())?.is_none() {
+        return Ok(None);
+    }
     Ok(Some(BaseImage {
         diff_ids: config.rootfs.diff_ids.clone(),
         digest: image

@@ -21,13 +21,15 @@ mod planning;
 mod progress;
 mod report;
 mod secrets;
+mod size;
 mod table;
 mod workplace;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, ImageCommand};
+use arguments::{Arguments, BuilderCommand, Command, ImageCommand, SystemCommand};
+use commands::prune::Scope;
 use report::Failure;
 
 fn main() -> ExitCode {
@@ -57,7 +59,22 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Load(options) => commands::load::run(&root, &options),
         Command::Import(options) => commands::import::run(&root, &options),
         Command::Doctor(options) => doctor::run(&root, &options),
+        Command::Prune(options) => commands::prune::run(&root, &options, Scope::Everything),
+        Command::Df(options) => commands::df::run(&root, &options),
+        Command::Fsck(options) => commands::fsck::run(&root, &options),
+        Command::Builder(command) => match command {
+            BuilderCommand::Build(options) => commands::build::run(&root, &options),
+            BuilderCommand::Prune(options) => commands::prune::run(&root, &options, Scope::Cache),
+            BuilderCommand::Du(options) => commands::df::run(&root, &options),
+        },
+        Command::System(command) => match command {
+            SystemCommand::Prune(options) => {
+                commands::prune::run(&root, &options, Scope::Everything)
+            }
+            SystemCommand::Df(options) => commands::df::run(&root, &options),
+        },
         Command::Image(command) => match command {
+            ImageCommand::Prune(options) => commands::prune::run(&root, &options, Scope::Images),
             ImageCommand::Build(options) => commands::build::run(&root, &options),
             ImageCommand::Ls(options) => commands::images::run(&root, &options),
             ImageCommand::Inspect(options) => commands::inspect::run(&root, &options),

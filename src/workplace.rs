@@ -9,7 +9,7 @@ use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::layer::{Compression, LayerStore, OpaqueMark, Ownership, TreeOptions};
 use rbuild_image::manifest::{Document, MAX_MANIFEST_BYTES};
 use rbuild_image::record::ImageRecord;
-use rbuild_image::store::Store;
+use rbuild_image::store::{Pin, Store};
 use rbuild_sandbox::Mode;
 
 use crate::bases::Origins;
@@ -34,6 +34,18 @@ impl Workplace {
     /// Opens the store in `root`, or makes it.
     pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
         Self::open_as(root, Mode::Root)
+    }
+
+    /// Opens the store for a process that reads or removes trees: they may hold files of other users
+    /// of the namespace that made them. To be called while there is one thread.
+    pub(crate) fn enter(root: &Path) -> Result<Self, Failure> {
+        let entered = rbuild_sandbox::enter(rbuild_sandbox::Isolation::default());
+        let mode = match entered {
+            Ok(entered) => entered.mode,
+            Err(_) if rustix::process::geteuid().is_root() => Mode::Root,
+            Err(_) => Mode::SingleId,
+        };
+        Self::open_as(root, mode)
     }
 
     /// Opens the store for a process that writes trees in this mode.
@@ -95,6 +107,8 @@ impl Workplace {
             };
             let diff_ids = self.config(&image.config)?.rootfs.diff_ids;
             for (diff_id, layer) in diff_ids.iter().zip(&manifest.layers) {
+                self.store
+                    .pin(&[Pin::Layer(*diff_id), Pin::Blob(layer.digest)])?;
                 if !self.store.has_blob(&layer.digest) {
                     self.layers
                         .blob(diff_id, compression_of(&layer.media_type))?;

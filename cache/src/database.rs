@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::CacheError;
 
@@ -101,6 +101,28 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Says what is wrong with the database file, without changing it.
+pub(crate) fn fault(path: &Path) -> Option<String> {
+    let check = || -> rusqlite::Result<String> {
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if !matches!(version, 0 | SCHEMA_VERSION) {
+            return Ok(format!("has tables of version {version}"));
+        }
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+    };
+    match check() {
+        Ok(found) if found == "ok" => None,
+        Ok(found) => Some(found),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 fn not_ours(text: &str) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(
         rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
@@ -124,7 +146,7 @@ fn open_error(path: &Path, source: rusqlite::Error) -> CacheError {
 }
 
 /// Renames the file and its companions to `<name>.bad…`; an earlier bad one is replaced.
-fn move_aside(path: &Path) -> Result<(), CacheError> {
+pub(crate) fn move_aside(path: &Path) -> Result<(), CacheError> {
     for suffix in ["-wal", "-shm", ""] {
         let mut from = path.as_os_str().to_owned();
         from.push(suffix);

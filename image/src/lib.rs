@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod assemble;
+pub mod audit;
 pub mod config;
 pub mod digest;
 pub mod error;

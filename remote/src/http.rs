@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::fmt::rfc2822::DateTimeParser;
 use rbuild_image::digest::Digest;
 use rbuild_image::layer::entry::ContentDigest;
+use rbuild_image::store::Pin;
 use rbuild_registry::{Get, Page, Secret, Web};
 use serde::{Deserialize, Serialize};
 
@@ -104,7 +105,11 @@ impl Remote {
     }
 
     fn find(&self, wanted: &UrlFile<'_>, cancelled: Cancelled<'_>) -> Result<Body, RemoteError> {
-        let known = self.record(wanted.url)?.filter(|record| {
+        let known = self.record(wanted.url)?;
+        if let Some(record) = &known {
+            self.store.pin(&[Pin::Blob(record.digest)])?;
+        }
+        let known = known.filter(|record| {
             self.store.blob_size(&record.digest).ok().flatten() == Some(record.size)
         });
         if let Some(record) = &known

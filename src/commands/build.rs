@@ -9,6 +9,7 @@ use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
 use rbuild_image::reference::Reference;
 use rbuild_parser::diagnostic::Diagnostic;
 
+use super::prune;
 use super::tag::parse_tag;
 use crate::arguments::{BuildArguments, ProgressMode};
 use crate::checks::Checks;
@@ -37,6 +38,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         .map(|tag| parse_tag(tag))
         .collect::<Result<Vec<_>, _>>()?;
     let destinations = destination::parse_all(&options.output)?;
+    prune::check_cap()?;
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.
     let ground = Ground::enter(&options.sandbox)?;
@@ -170,6 +172,7 @@ impl Finish<'_> {
         // What killed builds left. Now, because making files is slow on some file systems while
         // many are being removed.
         self.workplace.store.sweep_tmp()?;
+        prune::after_build(self.workplace, [record.id].into())?;
         self.write_files(&record, &exported)?;
         self.say(&record, destinations)
     }

@@ -3,12 +3,15 @@
 pub(crate) mod build;
 mod call;
 pub(crate) mod check;
+pub(crate) mod df;
+pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod plan;
+pub(crate) mod prune;
 pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod tag;

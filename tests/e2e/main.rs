@@ -34,4 +34,5 @@ mod rootless;
 mod store;
 mod support;
 mod tools;
+mod upkeep;
 mod urls;

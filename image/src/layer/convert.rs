@@ -73,7 +73,12 @@ fn copy_blob(file: fs_err::File, sink: &mut dyn Write) -> Result<(), ImageError>
     }
 }
 
-fn write_tar(path: &Path, index: &LayerIndex, sink: &mut dyn Write) -> Result<(), ImageError> {
+/// Writes the tar of a tree.
+pub(super) fn write_tar(
+    path: &Path,
+    index: &LayerIndex,
+    sink: &mut dyn Write,
+) -> Result<(), ImageError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|errno| ImageError::io(format!("open {}", path.display()))(errno.into()))?;

@@ -156,6 +156,10 @@ impl<'a> LayerFolder<'a> {
         }
     }
 
+    pub(super) fn diff_id(&self) -> DiffId {
+        self.diff_id
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

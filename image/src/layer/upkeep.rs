@@ -13,6 +13,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::store::{Pin, Store};
 
+use super::convert::{Hashing, write_tar};
 use super::entry::{Entry, EntryKind};
 use super::folder::LayerFolder;
 use super::index::LayerIndex;
@@ -78,7 +79,7 @@ impl LayerStore {
     #[must_use]
     pub fn is_available(&self, diff_id: &DiffId) -> bool {
         let folder = LayerFolder::new(self.store(), *diff_id);
-        if folder.has_tree() {
+        if folder.has_tree() && folder.read_summary().is_some() {
             return true;
         }
         let record = folder.read_record();
@@ -113,7 +114,8 @@ impl LayerStore {
         match folder.check_index() {
             Err(reason) => fault(LayerPart::Index, reason),
             Ok(Some(index)) if folder.has_tree() => {
-                if let Err(reason) = self.check_tree(&folder, &index) {
+                let checked = self.check_tree(&folder, &index);
+                if let Err(reason) = checked.and_then(|()| self.check_blobs(&folder, &index)) {
                     fault(LayerPart::Tree, reason);
                 }
             }
@@ -134,6 +136,27 @@ impl LayerStore {
             folder.drop_part(part.name())?;
         }
         Ok(())
+    }
+
+    /// If the blobs of a layer are gone, the tree must do: that of somebody else's tar cannot.
+    fn check_blobs(&self, folder: &LayerFolder<'_>, index: &LayerIndex) -> Result<(), String> {
+        let record = folder.read_record();
+        let mut blobs = record.variants().peekable();
+        if blobs.peek().is_none()
+            || !record.origins().is_empty()
+            || blobs.any(|(_, blob)| self.store().has_blob(&blob.digest))
+        {
+            return Ok(());
+        }
+        let mut sink = Hashing::new(io::sink());
+        match write_tar(&folder.tree_path(), index, &mut sink) {
+            Ok(()) if DiffId(sink.finish().0) == folder.diff_id() => Ok(()),
+            // It went while this looked.
+            Err(_) if !folder.has_tree() => Ok(()),
+            _ => {
+                Err("is all that is left of the layer; its blob cannot be made from it".to_owned())
+            }
+        }
     }
 
     fn check_tree(&self, folder: &LayerFolder<'_>, index: &LayerIndex) -> Result<(), String> {

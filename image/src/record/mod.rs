@@ -22,6 +22,7 @@ use crate::manifest::Descriptor;
 use crate::platform::Platform;
 
 pub use contents::Contents;
+pub(crate) use refs::RecordFile;
 pub use refs::{Listed, NameLock, Retagged};
 pub use remove::{Force, Removal};
 pub use resolve::Found;

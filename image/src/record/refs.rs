@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::ImageError;
-use crate::layout::with_name;
-use crate::manifest::Index;
-use crate::media::Format;
 use crate::record::ImageRecord;
 use crate::reference::Reference;
 use crate::store::{Store, ignore_missing};
@@ -23,6 +20,15 @@ pub struct Listed {
     pub reference: Option<Reference>,
     /// The image.
     pub record: ImageRecord,
+}
+
+/// A file that should hold an [`ImageRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RecordFile {
+    /// From the store's folder on.
+    pub(crate) path: PathBuf,
+    /// False: it is an image's own.
+    pub(crate) is_name: bool,
 }
 
 /// While it lives, nobody else gives or takes names.
@@ -170,20 +176,35 @@ impl Store {
         Ok(found)
     }
 
-    /// Writes `index.json` anew, so that other programs find the named images in the store as in any
-    /// OCI layout. Images that were built here and have no manifest yet are left out.
-    ///
-    /// # Errors
-    /// [`ImageError::Io`]
-    pub fn write_index(&self) -> Result<(), ImageError> {
-        let _lock = self.lock_names()?;
-        let entries = self.list()?.into_iter().filter_map(|listed| {
-            let name = listed.reference.filter(|name| name.tag.is_some())?;
-            Some(with_name(listed.record.target()?, &name))
-        });
-        let index = Index::new(Format::Oci, entries.collect());
-        self.write_file("index.json", &index.to_bytes())
-            .map_err(ImageError::io("write the store's index"))
+    /// Returns the files of all names and images, readable or not: names first, sorted.
+    pub(crate) fn record_files(&self) -> Result<Vec<RecordFile>, ImageError> {
+        let (refs, mut found) = (self.root().join("refs"), Vec::new());
+        let mut pending = vec![PathBuf::from("refs")];
+        while let Some(folder) = pending.pop() {
+            let full_path = self.root().join(&folder);
+            let is_of_names = folder.ends_with(TAGS) || folder.ends_with(DIGESTS);
+            if is_of_names && full_path.parent() != Some(&refs) {
+                for (_, path) in json_files(&full_path)? {
+                    let name = path.file_name().unwrap_or_default();
+                    found.push(RecordFile {
+                        path: folder.join(name),
+                        is_name: true,
+                    });
+                }
+                continue;
+            }
+            for name in sub_folders(&full_path)? {
+                pending.push(folder.join(name));
+            }
+        }
+        found.sort();
+        for (stem, _) in json_files(&self.root().join("images"))? {
+            found.push(RecordFile {
+                path: Path::new("images").join(format!("{stem}.json")),
+                is_name: false,
+            });
+        }
+        Ok(found)
     }
 
     /// Returns all images, named or not, sorted by ID. What cannot be read is left out.

@@ -353,15 +353,22 @@ impl Store {
         for folder in FOLDERS {
             fs_err::create_dir_all(self.root.join(folder))?;
         }
-        self.write_file("oci-layout", oci_layout().as_bytes())?;
-        let index = self.root.join("index.json");
-        if !index.try_exists()? {
-            self.write_file(
-                "index.json",
-                &Index::new(Format::Oci, Vec::new()).to_bytes(),
-            )?;
-        }
+        self.write_layout_files()?;
         self.write_file("VERSION", format!("{FORMAT_VERSION}\n").as_bytes())
+    }
+
+    /// Writes the files that make the store an OCI layout. Its images are under names of our own:
+    /// the index stays empty, so that giving a name is one rename.
+    fn write_layout_files(&self) -> io::Result<()> {
+        self.write_file("oci-layout", oci_layout().as_bytes())?;
+        let index = Index::new(Format::Oci, Vec::new());
+        self.write_file("index.json", &index.to_bytes())
+    }
+
+    /// Writes `oci-layout` and `index.json` anew.
+    pub(crate) fn write_layout(&self) -> Result<(), ImageError> {
+        self.write_layout_files()
+            .map_err(ImageError::io("write the store's layout"))
     }
 
     /// Replaces a file of the store in one step. `name` is its path in the store.

@@ -572,6 +572,7 @@ fn loaded_images_get_names_and_lose_them() {
     other.store.tag(&names[0], &record).unwrap();
     assert_eq!(other.store.require("base:1").unwrap().record, record);
     let force = rbuild_image::record::Force::No;
+    other.store.release();
     other
         .store
         .remove_image("base:1", force, &|_| false)
