@@ -1,14 +1,16 @@
 //! Safe fixes change nothing of what is built; all fixes come to an end.
 //!
-//! Tried on the Dockerfiles of the cases, of the examples and of `tests/hadolint`, and on all below
-//! the folder that `RBUILD_CORPUS` names.
+//! Tried on those in `fixable.txt`, on the Dockerfiles of the cases, of the examples and of
+//! `tests/hadolint`, and on all below the folder that `RBUILD_CORPUS` names.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rbuild_image::config::ImageConfig;
 use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::platform::Platform;
 use rbuild_parser::checks::fix::{Fix, apply, fixes};
+use rbuild_parser::checks::{hadolint, rule};
 use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_parser::parse;
 use rbuild_planner::{
@@ -35,12 +37,16 @@ fn files() -> Vec<(String, Vec<u8>)> {
     }
     let read = |path: PathBuf| (path.display().to_string(), fs_err::read(&path).unwrap());
     let mut files: Vec<_> = paths.into_iter().map(read).collect();
-    let cases = fs_err::read_to_string(top.join("tests/hadolint/files.txt")).unwrap();
-    files.extend(
-        cases
-            .split("---\n")
-            .map(|text| (text.to_owned(), text.as_bytes().to_vec())),
-    );
+    for list in ["tests/golden/fixable.txt", "tests/hadolint/files.txt"] {
+        let cases = fs_err::read_to_string(top.join(list)).unwrap();
+        let texts = cases.split("---\n");
+        files.extend(texts.map(|text| (text.to_owned(), text.as_bytes().to_vec())));
+    }
+    let commands = fs_err::read_to_string(top.join("tests/hadolint/commands.txt")).unwrap();
+    files.extend(commands.lines().map(|line| {
+        let text = format!("FROM a:1\nRUN {line}\n");
+        (line.to_owned(), text.into_bytes())
+    }));
     files
 }
 
@@ -108,6 +114,65 @@ fn all_fixes_together_leave_a_dockerfile() {
             parsed.diagnostics
         );
     }
+}
+
+/// `docs/checks.md` has every rule, with its level and what there is to correct it.
+#[test]
+fn the_documentation_has_all_rules() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs_err::read_to_string(top.join("docs/checks.md")).unwrap();
+    let row = |name: &str| {
+        let is_row = |line: &&str| {
+            line.starts_with(&format!("| [{name}](")) || line.starts_with(&format!("| {name} |"))
+        };
+        let row = page.lines().find(is_row);
+        row.unwrap_or_else(|| panic!("{name} is not in docs/checks.md"))
+    };
+    let corrections = corrections();
+    let correction = |name: &str| match corrections.get(name) {
+        None => "",
+        Some((true, false)) => "safe",
+        Some((false, true)) => "unsafe",
+        Some(_) => "safe after SHELL, else unsafe",
+    };
+    for rule in hadolint::RULES {
+        let columns = format!("| {} | {} |", rule.level.name(), correction(rule.name));
+        assert!(
+            row(rule.name).contains(&columns),
+            "{}: {columns}",
+            rule.name
+        );
+        assert!(
+            row(rule.name).contains(&rule.help.replace('|', "\\|")),
+            "{}",
+            rule.name
+        );
+        assert!(
+            row(rule.name).contains(rule.twin().unwrap_or_default()),
+            "{}",
+            rule.name
+        );
+    }
+    for rule in rule::RULES {
+        let column = format!("| {} |", correction(rule.name));
+        assert!(row(rule.name).contains(&column), "{}: {column}", rule.name);
+        assert!(row(rule.name).contains(rule.description), "{}", rule.name);
+    }
+}
+
+/// Rules with fixes: whether there are safe ones, whether there are others.
+fn corrections() -> BTreeMap<&'static str, (bool, bool)> {
+    let mut found = BTreeMap::<_, (bool, bool)>::new();
+    for (_, source) in files() {
+        for fix in fixes(&source, &parse(&source)) {
+            for name in std::iter::once(fix.rule).chain(hadolint::twin(fix.rule)) {
+                let (has_safe, has_unsafe) = found.entry(name).or_default();
+                *has_safe |= fix.is_safe;
+                *has_unsafe |= !fix.is_safe;
+            }
+        }
+    }
+    found
 }
 
 /// What is built for a stage: steps, their inputs, settings of the image; not what only quotes the
@@ -180,7 +245,7 @@ fn request(target: Option<&str>) -> Request {
         labels: Vec::new(),
         no_cache: false,
         no_cache_filter: Vec::new(),
-        contexts: std::collections::BTreeMap::new(),
+        contexts: BTreeMap::new(),
         network: Network::Default,
         extra_hosts: Vec::new(),
         limits: Limits::default(),

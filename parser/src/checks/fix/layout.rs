@@ -22,14 +22,13 @@ pub(super) fn empty_lines(context: &mut Context<'_>) {
 }
 
 fn empty_lines_of(context: &mut Context<'_>, head: &Head) {
-    let end = match head.heredocs.iter().map(|heredoc| heredoc.span.start).min() {
-        Some(body) => body.min(head.span.end),
-        None => head.span.end,
-    };
+    // Lines of a heredoc are its own, even the first.
+    let bodies = head.heredocs.iter().map(|heredoc| heredoc.span.start);
+    let end = bodies.min().unwrap_or(head.span.end + 1);
     let edits = Lines::starting_at(context.source, head.line_span.start)
         .skip(1)
-        .take_while(|line| line.start <= end)
-        .filter(|line| line.next <= end + 2 && line.trimmed_start().0.is_empty())
+        .take_while(|line| line.start < end)
+        .filter(|line| line.trimmed_start().0.is_empty())
         .map(|line| Edit::new(Span::new(line.start, line.next), ""))
         .collect();
     context.safe("NoEmptyContinuation", head.span, edits);

@@ -67,6 +67,7 @@ fn protocols() {
 
 #[test]
 fn empty_lines() {
+    safe("FROM a\nRUN <<E\n\nx\nE\n", "FROM a\nRUN <<E\n\nx\nE\n");
     safe(
         "FROM a\nRUN b \\\n\n  \\\n \t\r\n # c\n\n d\n\nRUN <<E\nx \\\n\ny\nE\n",
         "FROM a\nRUN b \\\n  \\\n # c\n d\n\nRUN <<E\nx \\\n\ny\nE\n",

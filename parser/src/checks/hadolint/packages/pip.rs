@@ -119,6 +119,7 @@ fn installs(run: &RunModel, is_off: bool, findings: &mut Findings) {
                 .arguments()
                 .iter()
                 .find(|word| word.text == "install");
+            let install = install.filter(|_| !command.has_long("no-cache-dir"));
             found.insert("DL3042", text, install, "--no-cache-dir");
         }
     }
