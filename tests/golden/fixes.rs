@@ -250,7 +250,7 @@ fn request(target: Option<&str>) -> Request {
         extra_hosts: Vec::new(),
         limits: Limits::default(),
         allow_insecure: false,
-        context_times: std::collections::BTreeMap::new(),
+        context_times: BTreeMap::new(),
         ignore: None,
     }
 }
