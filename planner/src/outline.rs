@@ -67,6 +67,7 @@ pub(crate) fn outline(
         steps,
         global: global_args(dockerfile, stages),
         seen: BTreeSet::new(),
+        known_from: BTreeSet::new(),
         outline: Outline::default(),
     };
     if let Some(stage) = dockerfile.stages.get(stages.target) {
@@ -97,6 +98,8 @@ struct Collector<'o, 'a> {
     global: BTreeMap<&'o str, OutlineArg>,
     /// Names of arguments that are in the outline.
     seen: BTreeSet<String>,
+    /// Stages whose `FROM` was looked at.
+    known_from: BTreeSet<usize>,
     outline: Outline,
 }
 
@@ -177,11 +180,12 @@ impl Collector<'_, '_> {
         })
     }
 
-    /// Returns the names that the stage's `FROM` uses, and those of the stages it stands on.
-    fn used_by_from(&self, number: usize) -> Vec<String> {
+    /// Returns the names that the stage's `FROM` uses, and those of the stages it stands on, but
+    /// for stages that were asked about already.
+    fn used_by_from(&mut self, number: usize) -> Vec<String> {
         let mut used = Vec::new();
         let mut next = Some(number);
-        while let Some(number) = next {
+        while let Some(number) = next.filter(|number| self.known_from.insert(*number)) {
             if let Some(Stage { from, .. }) = self.dockerfile.stages.get(number) {
                 used.extend(self.uses(&from.base));
                 used.extend(from.platform.iter().flat_map(|word| self.uses(word)));
