@@ -72,7 +72,7 @@ packages() {
   . scripts/lib.sh
   need_packages ca-certificates gcc g++ libc6-dev make busybox-static tar curl jq python3 util-linux \
     uidmap docker-registry skopeo buildah umoci runc netavark apache2-utils mmdebstrap \
-    debian-archive-keyring strace git openssl zstd e2fsprogs qemu-user-static
+    debian-archive-keyring strace git openssh-client openssl zstd e2fsprogs qemu-user-static
   # Its daemon is started by the tests themselves, on a socket of theirs.
   want_packages docker.io
   scripts/test-users.sh

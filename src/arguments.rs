@@ -190,6 +190,9 @@ pub(crate) struct BuildArguments {
     /// Lend a secret to RUN --mount=type=secret: a file, or a variable of the environment
     #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]")]
     pub(crate) secret: Vec<String>,
+    /// Lend SSH keys to RUN --mount=type=ssh: the agent at SSH_AUTH_SOCK, another socket, or keys
+    #[arg(long, value_name = "ID[=SOCKET|=KEY[,KEY]]")]
+    pub(crate) ssh: Vec<String>,
     /// How many steps may run at once
     #[arg(long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,

@@ -22,6 +22,7 @@ mod progress;
 mod report;
 mod secrets;
 mod size;
+mod ssh;
 mod table;
 mod workplace;
 

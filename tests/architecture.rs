@@ -15,15 +15,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["image"]),
     ("remote", &["image", "registry"]),
     ("cache", &["image"]),
+    ("agent", &[]),
     // The executor reads ignore files, which are the parser's.
     (
         "executor",
-        &["parser", "planner", "cache", "image", "sandbox"],
+        &["parser", "planner", "cache", "image", "sandbox", "agent"],
     ),
     (
         ".",
         &[
             "parser", "image", "sandbox", "planner", "registry", "remote", "cache", "executor",
+            "agent",
         ],
     ),
 ];
@@ -37,6 +39,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("ureq", &["registry"]),
     ("rusqlite", &["cache", "image"]),
     ("libc", &["sandbox"]),
+    ("ring", &["agent"]),
 ];
 
 /// Crates that nobody uses, and why.

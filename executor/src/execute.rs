@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rbuild_agent::Agent;
 use rbuild_cache::Database;
 use rbuild_cache::files::FileDigests;
 use rbuild_image::layer::LayerStore;
@@ -41,6 +42,8 @@ pub struct Build<'a> {
     pub contexts: &'a Contexts,
     /// What `RUN --mount=type=secret` may ask for.
     pub secrets: &'a Secrets,
+    /// What `RUN --mount=type=ssh` may ask for, by id.
+    pub agents: &'a BTreeMap<String, Agent>,
     /// Brings what is not here.
     pub remotes: &'a dyn Remotes,
     /// Settings.

@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
-use crate::{checks, context, environment, output, planning, secrets};
+use crate::{checks, context, environment, output, planning, secrets, ssh};
 
 /// Steps that may run at once unless the user says otherwise. Steps mostly wait, for the network or
 /// for each other's output; BuildKit has no limit at all.
@@ -42,6 +42,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.
     let ground = Ground::enter(&options.sandbox)?;
+    let agents = ssh::open_all(&options.ssh)?;
     let fetching = Fetching::new(root, Arc::clone(&secrets));
     let input = context::open(&options.plan, &fetching)?;
     let mode = if options.quiet {
@@ -89,6 +90,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         sandbox: ground.sandbox(),
         contexts: &input.directories,
         secrets: &secrets,
+        agents: &agents,
         remotes: &fetching,
         options: &settings,
         cancel: &cancel,

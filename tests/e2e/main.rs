@@ -31,6 +31,7 @@ mod mounts;
 mod outputs;
 mod registries;
 mod rootless;
+mod secrets;
 mod store;
 mod support;
 mod tools;

@@ -79,8 +79,8 @@ fn make(context: &StepContext<'_>, run: &Run, inputs: &Inputs) -> Result<MadeLay
         let staging = context.shared.workspace.folder(build.store)?;
         Snapshot::prepare(build, sandbox, &staging, &parent, &lower, &mut spec)?
     };
-    execute(context, sandbox, run, &spec)?;
-    drop(mounts);
+    mounts.while_served(|| execute(context, sandbox, run, &spec))?;
+    drop(mounts); // the caches are free
     Ok(pack(context, &snapshot, &lower)?)
 }
 
@@ -147,7 +147,7 @@ fn spec(
     context: &StepContext<'_>,
     run: &Run,
     identity: &Identity,
-    mounts: &mut Mounts,
+    mounts: &mut Mounts<'_>,
 ) -> Result<Spec, StepError> {
     let root = rbuild_sandbox::Root::Directory("/".into()); // the snapshot puts its own in place
     let mut spec = Spec::new(root, run.argv.iter().map(Into::into).collect());

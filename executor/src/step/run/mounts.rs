@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rbuild_agent::{Agent, Server};
 use rbuild_planner::{Run, RunMount};
 use rbuild_sandbox::{BindSource, Mount, MountKind, TargetKind};
+
+use rustix::fs::{Gid, Mode, Uid};
 
 use super::cache_mounts::{CacheDirectory, Request};
 use super::inputs::Inputs;
@@ -16,16 +20,21 @@ use crate::schedule::Failure;
 use crate::snapshot::{Access, Sandbox};
 use crate::step::StepContext;
 
+/// What tells programs where an agent is.
+const AUTH_SOCK: &str = "SSH_AUTH_SOCK=";
+
 /// Mode of a file system in memory: everybody may use it, as `/tmp`.
 const TMPFS_MODE: u32 = 0o1777;
 
 /// What the mounts of a step are made of. It must live as long as the process.
 #[derive(Debug, Default)]
-pub(super) struct Mounts {
+pub(super) struct Mounts<'a> {
     /// For the sandbox.
     pub(super) mounts: Vec<Mount>,
     /// Variables that come with them, `NAME=value`.
     pub(super) env: Vec<OsString>,
+    /// Sockets and who answers there.
+    pub(super) agents: Vec<(Server, &'a Agent)>,
     caches: BTreeMap<String, CacheDirectory>,
 }
 
@@ -33,12 +42,12 @@ pub(super) struct Mounts {
 ///
 /// # Errors
 /// A secret or agent that is required and missing; those of bind and cache mounts.
-pub(super) fn prepare(
-    context: &StepContext<'_>,
-    sandbox: &Sandbox,
-    run: &Run,
-    inputs: &Inputs,
-) -> Result<Mounts, Failure> {
+pub(super) fn prepare<'a>(
+    context: &'a StepContext<'_>,
+    sandbox: &'a Sandbox,
+    run: &'a Run,
+    inputs: &'a Inputs,
+) -> Result<Mounts<'a>, Failure> {
     let mut mounts = Mounts::default();
     mounts.take_caches(context, sandbox, run, inputs)?;
     for (number, mount) in run.mounts.iter().enumerate() {
@@ -66,7 +75,28 @@ struct One<'a> {
     number: usize,
 }
 
-impl Mounts {
+impl<'a> Mounts<'a> {
+    /// Does something while the agents answer.
+    pub(super) fn while_served<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
+        if self.agents.is_empty() {
+            return work();
+        }
+        let (stop, trigger) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(std::io::Error::from)?;
+        std::thread::scope(|scope| {
+            // Dropped whatever happens in here, which ends the threads that the scope waits for.
+            let _trigger = trigger;
+            for (server, agent) in &self.agents {
+                let stop = stop.as_fd();
+                scope.spawn(move || server.serve(agent, stop));
+            }
+            work()
+        })
+    }
+
     /// Gets all caches, each once: in one order, so that no two steps wait for each other.
     fn take_caches(
         &mut self,
@@ -94,7 +124,7 @@ impl Mounts {
         Ok(())
     }
 
-    fn add(&mut self, one: &One<'_>, mount: &RunMount) -> Result<(), StepError> {
+    fn add(&mut self, one: &One<'a>, mount: &RunMount) -> Result<(), StepError> {
         match mount {
             RunMount::Bind {
                 target, writable, ..
@@ -124,11 +154,7 @@ impl Mounts {
                 self.push(target, kind);
             }
             RunMount::Secret { .. } => self.secret(one, mount)?,
-            RunMount::Ssh { id, required, .. } => {
-                if *required {
-                    return Err(StepError::NoSshKey { id: id.clone() });
-                }
-            }
+            RunMount::Ssh { .. } => self.agent(one, mount)?,
         }
         Ok(())
     }
@@ -162,6 +188,55 @@ impl Mounts {
             };
             self.push(one.absolute(target), kind);
         }
+        Ok(())
+    }
+
+    fn agent(&mut self, one: &One<'a>, mount: &RunMount) -> Result<(), StepError> {
+        let RunMount::Ssh {
+            id,
+            target,
+            required,
+            mode,
+            uid,
+            gid,
+        } = mount
+        else {
+            return Ok(());
+        };
+        let Some(agent) = one.context.build.agents.get(id) else {
+            return match required {
+                true => Err(StepError::NoSshKey { id: id.clone() }),
+                false => Ok(()),
+            };
+        };
+        let staging = one
+            .context
+            .shared
+            .workspace
+            .folder(one.context.build.store)?;
+        let socket = staging.join("agent");
+        let server = Server::bind(&staging, "agent")?;
+        let failed = |errno: rustix::io::Errno| StepError::File {
+            doing: "make a socket for an SSH agent at",
+            path: socket.clone(),
+            source: errno.into(),
+        };
+        if !one.sandbox.owners_are_fake() {
+            let owner = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
+            rustix::fs::chown(&socket, owner.0, owner.1).map_err(failed)?;
+        }
+        rustix::fs::chmod(&socket, Mode::from_raw_mode(mode & 0o7777)).map_err(failed)?;
+        let kind = MountKind::Bind {
+            source: BindSource::Path(socket),
+            target_kind: TargetKind::File,
+            read_only: true,
+        };
+        self.push(target, kind);
+        let is_set = |variable: &String| variable.starts_with(AUTH_SOCK);
+        if self.agents.is_empty() && !one.run.env.iter().any(is_set) {
+            self.env.insert(0, format!("{AUTH_SOCK}{target}").into());
+        }
+        self.agents.push((server, agent));
         Ok(())
     }
 
