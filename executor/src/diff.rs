@@ -16,6 +16,7 @@ use std::path::Path;
 
 use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, Mtime};
 use rbuild_image::layer::{Packed, Rootfs, path as layer_path};
+use rbuild_sandbox::{OWNER_ATTRIBUTE, OwnerRecord};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use crate::error::StepError;
@@ -67,8 +68,16 @@ pub(crate) fn pack(
     })
 }
 
-/// Extended attributes by name.
-type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+/// What the extended attributes of a file say.
+#[derive(Default)]
+struct Attributes {
+    /// Those that stand in a layer.
+    shipped: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Whether overlayfs marked the directory opaque.
+    is_opaque: bool,
+    /// The owner that a step asked for where there is one user.
+    owner: Option<OwnerRecord>,
+}
 
 /// Something in the tree of a snapshot.
 struct Candidate {
@@ -145,11 +154,16 @@ impl<'a> Walk<'a> {
         stat: &Stat,
         lower: Lower,
     ) -> Result<Lower, StepError> {
-        let (xattrs, is_opaque) = self.xattrs(path)?;
+        let Attributes {
+            shipped,
+            is_opaque,
+            owner,
+        } = self.attributes(path)?;
         let below = self.lower_entry(path, lower);
         let hides = is_opaque && below.is_some_and(|entry| is_directory(&entry.kind));
-        let mut entry = self.entry(path, EntryKind::Directory { opaque: hides }, stat, below);
-        entry.xattrs = xattrs;
+        let kind = EntryKind::Directory { opaque: hides };
+        let mut entry = self.entry(path, kind, stat, below, owner);
+        entry.xattrs = shipped;
         let is_changed = hides
             || below
                 .is_none_or(|below| !is_directory(&below.kind) || !same_metadata(below, &entry));
@@ -184,8 +198,9 @@ impl<'a> Walk<'a> {
             }
             return Ok(());
         }
-        let mut entry = self.entry(&path, kind, stat, below);
-        entry.xattrs = self.xattrs(&path)?.0;
+        let attributes = self.attributes(&path)?;
+        let mut entry = self.entry(&path, kind, stat, below, attributes.owner);
+        entry.xattrs = attributes.shipped;
         let is_changed = !self.is_known(&path, stat)
             && match below {
                 Some(below) => !self.is_same(below, &mut entry)?,
@@ -253,11 +268,28 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn entry(&self, path: &[u8], kind: EntryKind, stat: &Stat, below: Option<&Entry>) -> Entry {
-        let (uid, gid) = match below {
-            _ if !self.snapshot.owners_are_fake => (stat.st_uid, stat.st_gid),
-            Some(below) => (below.uid, below.gid),
-            None => (0, 0),
+    fn entry(
+        &self,
+        path: &[u8],
+        kind: EntryKind,
+        stat: &Stat,
+        below: Option<&Entry>,
+        owner: Option<OwnerRecord>,
+    ) -> Entry {
+        let (uid, gid) = match (self.snapshot.pretended_user, below) {
+            (None, _) => (stat.st_uid, stat.st_gid),
+            (Some(user), _) => {
+                let before = match below {
+                    Some(below) => (below.uid, below.gid),
+                    None if path.is_empty() => (0, 0),
+                    None => user,
+                };
+                let asked = |id: fn(OwnerRecord) -> Option<u32>| owner.and_then(id);
+                (
+                    asked(|owner| owner.uid).unwrap_or(before.0),
+                    asked(|owner| owner.gid).unwrap_or(before.1),
+                )
+            }
         };
         Entry {
             path: path.to_vec(),
@@ -279,8 +311,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The attributes that are shipped, and whether overlayfs marked the directory opaque.
-    fn xattrs(&self, path: &[u8]) -> Result<(Xattrs, bool), StepError> {
+    fn attributes(&self, path: &[u8]) -> Result<Attributes, StepError> {
         let file = self.snapshot.tree.join(OsStr::from_bytes(path));
         let mut list = vec![0; 1024];
         let length = loop {
@@ -293,21 +324,24 @@ impl<'a> Walk<'a> {
                 Err(error) => return Err(self.failed("list the attributes of", path, error)),
             }
         };
-        let mut xattrs = BTreeMap::new();
-        let mut is_opaque = false;
+        let mut found = Attributes::default();
         for name in list[..length]
             .split(|byte| *byte == 0)
             .filter(|name| !name.is_empty())
         {
             if matches!(name, b"trusted.overlay.opaque" | b"user.overlay.opaque") {
                 let is_ours = name.starts_with(b"user.") == self.snapshot.uses_user_xattrs();
-                is_opaque |= is_ours && read_xattr(&file, name)? == b"y";
+                found.is_opaque |= is_ours && read_xattr(&file, name)? == b"y";
+            }
+            if name == OWNER_ATTRIBUTE.as_bytes() {
+                found.owner = OwnerRecord::parse(&read_xattr(&file, name)?);
             }
             if is_shipped(name) {
-                xattrs.insert(name.to_vec(), read_xattr(&file, name)?);
+                let value = read_xattr(&file, name)?;
+                found.shipped.insert(name.to_vec(), value);
             }
         }
-        Ok((xattrs, is_opaque))
+        Ok(found)
     }
 
     /// Compares with the lower entry, in the end by content.
@@ -430,11 +464,13 @@ fn same_metadata(below: &Entry, entry: &Entry) -> bool {
         && below.xattrs == entry.xattrs
 }
 
-/// Attributes that mean something on another machine; overlayfs' own never do.
+/// Attributes that mean something on another machine; overlayfs' and our own never do.
 fn is_shipped(name: &[u8]) -> bool {
     name == b"security.capability"
         || name.starts_with(b"system.posix_acl_")
-        || name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
+        || name.starts_with(b"user.")
+            && !name.starts_with(b"user.overlay.")
+            && name != OWNER_ATTRIBUTE.as_bytes()
 }
 
 fn read_xattr(file: &Path, name: &[u8]) -> Result<Vec<u8>, StepError> {

@@ -255,5 +255,7 @@ fn unavailable(wish: Isolation, reason: String) -> SandboxError {
 }
 
 fn single_id_note(reason: &str) -> String {
-    format!("Files in builds can only belong to one user, and other owners are pretended: {reason}")
+    format!(
+        "Files in builds can only belong to one user, and other owners are only recorded: {reason}"
+    )
 }

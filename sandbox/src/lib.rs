@@ -23,6 +23,7 @@ mod foreign;
 mod idmap;
 mod init;
 mod overlay;
+mod owner_record;
 mod probe;
 mod running;
 mod seccomp;
@@ -36,6 +37,7 @@ pub use enter::{Entered, Isolation, Mode, enter};
 pub use error::SandboxError;
 pub use foreign::{Architecture, Binfmt, MachineRules, QemuDirs};
 pub use idmap::mapped_ids;
+pub use owner_record::{OWNER_ATTRIBUTE, OwnerRecord};
 pub use probe::{Overlay, landlock_abi, probe_overlay};
 pub use running::{Exit, Killer, Running};
 pub use spec::{

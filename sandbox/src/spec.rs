@@ -41,8 +41,9 @@ pub struct Spec {
     /// Enforced by the pid namespace on Linux 6.14 and later, before that only without privileges, by
     /// `RLIMIT_NPROC`, which then counts all running steps together.
     pub max_tasks: u32,
-    /// Pretend that owners and users can be changed: `chown`, `setuid` and their like, and `mknod` of devices,
-    /// succeed without effect, and the process stays root whatever `uid`, `gid` and `groups` say.
+    /// Pretend that owners and users can be changed: `setuid` and its like, and `mknod` of devices, succeed without
+    /// effect, and the process stays root whatever `uid`, `gid` and `groups` say. What `chown` and its like ask for is
+    /// recorded in [`crate::OWNER_ATTRIBUTE`] of regular files and directories; programs still see root.
     ///
     /// Meant for [`crate::Mode::SingleId`], where there is no second id to change to.
     pub fake_ownership: bool,

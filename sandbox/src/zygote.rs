@@ -368,9 +368,13 @@ fn prepare(socket: BorrowedFd<'_>, parent: Pid) -> io::Result<()> {
 }
 
 /// Bytes and descriptors that came as one datagram.
-type Message<const N: usize> = (Vec<u8>, Vec<OwnedFd>);
+pub(crate) type Message<const N: usize> = (Vec<u8>, Vec<OwnedFd>);
 
-fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -386,7 +390,7 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> rustix:
     }
 }
 
-fn receive<const N: usize>(socket: BorrowedFd<'_>) -> rustix::io::Result<Message<N>> {
+pub(crate) fn receive<const N: usize>(socket: BorrowedFd<'_>) -> rustix::io::Result<Message<N>> {
     let mut buffer = [0_u8; N];
     loop {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];

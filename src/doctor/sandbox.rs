@@ -52,7 +52,9 @@ fn isolation(entered: &Entered) -> Vec<Finding> {
         Mode::SubordinateIds => {
             "subordinate-ids: a user namespace with ids of /etc/subuid and /etc/subgid; no device nodes"
         }
-        Mode::SingleId => "single-id: a user namespace with one id; owners are pretended in RUN",
+        Mode::SingleId => {
+            "single-id: a user namespace with one id; owners are only recorded in RUN"
+        }
     };
     let mut notes = entered.notes.iter();
     let first = match notes.next() {

@@ -210,3 +210,85 @@ fn rungs_can_be_chosen() {
     build("identity").fails(1).says("CAP_SETUID");
     build("hyperv").fails(2).says("invalid value 'hyperv'");
 }
+
+/// With one id, what `chown` asks for is in the layer all the same. Always user and group: busybox
+/// puts what it sees, root, in the place of one that is not given.
+fn owners_are_recorded(env: &TestEnv) {
+    env.import(bases::busybox().unwrap(), "busybox");
+    let dockerfile = "\
+FROM busybox
+COPY --chown=44:45 Dockerfile /copied
+RUN mkdir -p /app/sub && cd /app && touch all one sub/two setuid fd && chmod 4755 setuid \\
+ && chown -R 1000:1001 /app && chown 1000:55 one && chown 76:66 sub/../sub/two && chmod 4711 setuid \\
+ && ln -s two sub/link && chown 77:66 sub/link && ln all hard && chown 5:6 hard && chown -h 1:1 sub/link
+RUN sed -i s/FROM/from/ /copied && echo more >> /app/one && chown 0:1001 /app/sub \\
+ && mkdir -p /jail/bin && cp /bin/busybox /jail/bin/ && touch /jail/inner && chroot /jail /bin/busybox chown 8:9 /inner \\
+ && chown 1:1 /dev/null /dev/stdout /proc/self/exe && ! chown 1:1 /nowhere && ! chown 1:1 /copied/below
+USER www-data
+RUN touch /tmp/users
+";
+    let context = env.context("owners", &[("Dockerfile", dockerfile)]);
+    let image = env.build_image(&context, &[]);
+    let owner = |path: &str| (image.node(path).uid, image.node(path).gid);
+    for (path, expected) in [
+        ("app", (1000, 1001)),
+        ("app/fd", (1000, 1001)),
+        ("app/one", (1000, 55)),
+        ("app/sub", (0, 1001)),
+        ("app/sub/two", (77, 66)),
+        ("app/all", (5, 6)),
+        ("app/hard", (5, 6)),
+        ("jail/inner", (8, 9)),
+        ("jail/bin", (0, 0)),
+        ("copied", (44, 45)),
+        ("tmp/users", (33, 33)),
+        ("etc/passwd", (0, 0)),
+    ] {
+        assert_eq!(owner(path), expected, "{path}");
+    }
+    assert_eq!(image.node("app/setuid").mode, 0o4711);
+    assert!(
+        image.node("app").xattrs.is_empty(),
+        "the record is not shipped"
+    );
+}
+
+#[test]
+fn owners_are_recorded_with_one_id() {
+    let user = users::ordinary(false).filter(user_namespaces);
+    need!(user.is_some() && bases::busybox().is_some(), "{NEEDS}");
+    owners_are_recorded(&TestEnv::of(user.unwrap()));
+}
+
+/// There the numbers of processes are others.
+#[test]
+fn owners_are_recorded_in_a_container() {
+    let env = contained(Some(false), CONTAINER);
+    need!(env.is_some() && bases::busybox().is_some(), "{NEEDS}");
+    owners_are_recorded(&env.unwrap());
+}
+
+/// Calls of emulated programs are the machine's own by the time they are seen.
+#[test]
+fn owners_are_recorded_for_other_architectures() {
+    let user = users::ordinary(false).filter(user_namespaces);
+    let base = bases::foreign("i386");
+    need!(
+        user.is_some() && base.is_some() && cfg!(target_arch = "x86_64"),
+        "{NEEDS}"
+    );
+    let env = TestEnv::of(user.unwrap());
+    let base = base.unwrap();
+    env.rbuild([
+        "import",
+        "--platform=linux/386",
+        base.to_str().unwrap(),
+        "base-386",
+    ])
+    .ok();
+    let dockerfile = "FROM base-386\nRUN touch /a /b && chown 70000:5 /a && chown -h :9 /b\n";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    let image = env.build_image(&context, &["--platform=linux/386"]);
+    assert_eq!((image.node("a").uid, image.node("a").gid), (70_000, 5));
+    assert_eq!((image.node("b").uid, image.node("b").gid), (0, 9));
+}

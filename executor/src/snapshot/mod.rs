@@ -160,8 +160,9 @@ pub(crate) struct Snapshot {
     /// Where changes are found: the upper directory, or the whole copied tree.
     pub(crate) tree: PathBuf,
     pub(crate) kind: SnapshotKind,
-    /// True if files cannot be given to other users here, so that owners on disk say nothing.
-    pub(crate) owners_are_fake: bool,
+    /// Where files cannot be given to other users, so that owners on disk say nothing: the user and
+    /// group that new files belong to if nobody asked for others.
+    pub(crate) pretended_user: Option<(u32, u32)>,
 }
 
 /// What the tree of a snapshot holds.
@@ -242,7 +243,7 @@ impl Snapshot {
         Ok(Self {
             tree,
             kind,
-            owners_are_fake,
+            pretended_user: owners_are_fake.then_some((spec.uid, spec.gid)),
         })
     }
 

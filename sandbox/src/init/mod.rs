@@ -7,6 +7,7 @@
 mod kernel;
 mod limits;
 mod mounts;
+mod owners;
 mod payload;
 mod reap;
 mod root;
@@ -41,6 +42,7 @@ const NOT_STARTED: i32 = 125;
 pub(crate) struct Host {
     real: Vec<sock_filter>,
     fake: Vec<sock_filter>,
+    recorded: Vec<sock_filter>,
     /// Whether Landlock can scope signals and abstract sockets.
     scopes: bool,
     /// Why [`payload::drop_bounding_set`] failed, if it did.
@@ -61,6 +63,7 @@ impl Host {
         Self {
             real: seccomp::program(Ownership::Real),
             fake: seccomp::program(Ownership::Fake),
+            recorded: seccomp::program(Ownership::Recorded),
             scopes: sys::landlock_abi() >= 6,
             unbound: payload::drop_bounding_set().err(),
             own_pid_max: at_least(&release, 6, 14),
@@ -126,13 +129,25 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
     let started = blocked
         .and_then(|()| prepare(host, content))
         .and_then(|(spec, root)| {
+            let owners = owners_socket(&spec)?;
             match sys::fork(single).doing(|| String::from("fork the step's program"))? {
-                Fork::Parent(pid) => Ok(pid),
+                Fork::Parent(pid) => {
+                    if let Some((ours, theirs)) = owners {
+                        drop(theirs);
+                        keep_owners(single, &root, &ours)?;
+                    }
+                    Ok(pid)
+                }
                 Fork::Child => {
+                    let owners = owners.as_ref().map(|(_, theirs)| payload::Owners {
+                        socket: theirs.as_fd(),
+                        filter: &host.recorded,
+                    });
                     let error = payload::become_program(&payload::Program {
                         spec: &spec,
                         filter: host.filter(&spec),
                         unbound: host.unbound.as_ref(),
+                        owners,
                         scopes: host.scopes,
                         dev: root.dev.as_fd(),
                         stdout: stdout.as_fd(),
@@ -153,6 +168,32 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
         Err(failure) => {
             Status::Setup(failure).send(status.as_fd());
             NOT_STARTED
+        }
+    }
+}
+
+/// Two ends of a socket by which the program's calls about owners get to who answers them, if anybody does.
+fn owners_socket(spec: &Spec) -> Result<Option<(OwnedFd, OwnedFd)>, Failure> {
+    if !spec.fake_ownership {
+        return Ok(None);
+    }
+    let kind = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    rustix::net::socketpair(kind.0, kind.1, SocketFlags::CLOEXEC, None)
+        .map(Some)
+        .doing(|| String::from("make a socket pair"))
+}
+
+/// Starts the process that answers calls about owners. It ends with pid 1.
+fn keep_owners(
+    single: SingleThread,
+    root: &root::NewRoot,
+    socket: &OwnedFd,
+) -> Result<(), Failure> {
+    match sys::fork(single).doing(|| String::from("fork the process that records owners"))? {
+        Fork::Parent(_) => Ok(()),
+        Fork::Child => {
+            owners::answer_all(root, socket.as_fd());
+            sys::exit_now(0)
         }
     }
 }

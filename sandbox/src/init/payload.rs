@@ -1,6 +1,7 @@
 //! The program's own process, from pid 1's fork to `execve`: gives up what pid 1 has, in the one order that works.
 
 use std::ffi::{CString, OsStr};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -13,6 +14,7 @@ use crate::files::open_inside;
 use crate::spec::{DEFAULT_PATH, Spec};
 use crate::status::{Doing as _, Failure, Status, ignore};
 use crate::sys::{self, SignalSet};
+use crate::zygote::send;
 
 /// What Docker leaves to a container's root.
 const CAPABILITIES: CapabilitySet = CapabilitySet::AUDIT_WRITE
@@ -40,6 +42,8 @@ pub(super) struct Program<'a> {
     pub spec: &'a Spec,
     /// The system calls it may make.
     pub filter: &'a [sock_filter],
+    /// Who is asked about owners of files.
+    pub owners: Option<Owners<'a>>,
     /// Why the bounding set could not be reduced, in which case no program may run.
     pub unbound: Option<&'a Failure>,
     /// Whether Landlock can keep it from abstract sockets and processes outside of the sandbox.
@@ -52,6 +56,15 @@ pub(super) struct Program<'a> {
     pub stderr: BorrowedFd<'a>,
     /// The user namespace to run in, if it is not this process's.
     pub namespace: Option<BorrowedFd<'a>>,
+}
+
+/// How to have owners of files recorded.
+#[derive(Debug)]
+pub(super) struct Owners<'a> {
+    /// Who answers.
+    pub socket: BorrowedFd<'a>,
+    /// The filter that asks.
+    pub filter: &'a [sock_filter],
 }
 
 /// Becomes the program, or returns why not.
@@ -84,12 +97,26 @@ fn give_up(program: &Program<'_>) -> Result<(), Failure> {
         enter_namespace(namespace)?;
     }
     // Without no_new_privs, which would break sudo, this needs CAP_SYS_ADMIN. All that follows must pass the filter.
-    sys::install_filter(program.filter).doing(|| String::from("install the seccomp filter"))?;
+    install_filter(program).doing(|| String::from("install the seccomp filter"))?;
     if !spec.fake_ownership {
         become_user(spec)?;
     }
     keep_capabilities(spec)?;
     sys::close_on_exec_from(3).doing(|| String::from("close descriptors"))
+}
+
+/// Where something listens already to another filter of this process (as some containers do), owners are forgotten.
+fn install_filter(program: &Program<'_>) -> io::Result<()> {
+    let Some(owners) = &program.owners else {
+        return sys::install_filter(program.filter);
+    };
+    match sys::install_filter_with_listener(owners.filter) {
+        Ok(listener) => Ok(send(owners.socket, &[0], &[listener.as_fd()])?),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            sys::install_filter(program.filter)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Enters a user namespace in which ids are what they are here. That gives every capability in it anew.

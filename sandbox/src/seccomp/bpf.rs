@@ -11,6 +11,8 @@ pub(super) enum Verdict {
     Allow,
     /// Do nothing and return this error; 0 pretends success.
     Errno(u16),
+    /// Ask whoever listens to the filter.
+    Ask,
     /// Let it through if the argument has none of the bits; else `EPERM`.
     AllowWithout { argument: u32, bits: u32 },
     /// Let it through if the argument is one of these; else `EPERM`.
@@ -45,6 +47,7 @@ const OFFSET_ARGUMENTS: u32 = 16;
 
 const RETURN_ALLOW: u32 = 0x7fff_0000;
 const RETURN_ERRNO: u32 = 0x0005_0000;
+const RETURN_ASK: u32 = 0x7fc0_0000;
 const RETURN_KILL_PROCESS: u32 = 0x8000_0000;
 
 const EPERM: u16 = 1;
@@ -94,6 +97,7 @@ fn returns(verdict: Verdict) -> Vec<sock_filter> {
     match verdict {
         Verdict::Allow => vec![allow],
         Verdict::Errno(number) => vec![errno(number)],
+        Verdict::Ask => vec![plain(RETURN, RETURN_ASK)],
         Verdict::AllowWithout { argument, bits } => {
             vec![
                 load(argument),

@@ -22,6 +22,8 @@ pub(crate) enum Ownership {
     Real,
     /// Every change succeeds and has no effect.
     Fake,
+    /// As [`Self::Fake`], but whoever listens to the filter is asked about the owners of files.
+    Recorded,
 }
 
 /// An architecture: its column in the table and its number in `seccomp_data`.
@@ -89,6 +91,73 @@ const OWNERSHIP: &[&str] = &[
     "setuid",
 ];
 
+/// Those of them that are about files.
+const FILE_OWNERS: &[&str] = &["chown", "fchown", "fchownat", "lchown"];
+
+/// What a call about a file's owner asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnerCall {
+    /// Descriptor of the file, or of the directory that the path starts from; `None` for the working directory.
+    pub directory: Option<i32>,
+    /// Address of the path; `None` if the descriptor is the file's.
+    pub path: Option<u64>,
+    /// Whether a path that ends in a symbolic link means what that points to.
+    pub follows: bool,
+    /// Whether an empty path means the descriptor's file.
+    pub is_empty_allowed: bool,
+    /// The user, if it is to change.
+    pub uid: Option<u32>,
+    /// The group, if it is to change.
+    pub gid: Option<u32>,
+}
+
+/// Reads a call that [`Ownership::Recorded`] asks about; `None` for all others.
+pub(crate) fn owner_call(arch: u32, number: u32, arguments: &[u64; 6]) -> Option<OwnerCall> {
+    read_owner_call(&HERE, arch, number, arguments)
+}
+
+fn read_owner_call(
+    arches: &[Arch],
+    arch: u32,
+    number: u32,
+    arguments: &[u64; 6],
+) -> Option<OwnerCall> {
+    let arch = arches.iter().find(|known| known.audit == arch)?;
+    let (name, _) = ALLOWED.iter().find(|(name, numbers)| {
+        numbers[arch.column] == number && FILE_OWNERS.contains(&name.trim_end_matches("32"))
+    })?;
+    // Calls are looked at as the kernel does: by the low halves of registers.
+    let word = |place: usize| (arguments[place] & 0xffff_ffff) as u32;
+    // 32-bit architectures have old calls with ids of 16 bits.
+    let has_short_ids = arch.column % 2 == 1 && !name.ends_with("32") && *name != "fchownat";
+    let id = |place: usize| match word(place) {
+        id if has_short_ids => Some(id & 0xffff).filter(|id| *id != 0xffff),
+        id => Some(id).filter(|id| *id != u32::MAX),
+    };
+    let descriptor = word(0).cast_signed();
+    let (directory, path, ids) = match name.trim_end_matches("32") {
+        "fchown" => (Some(descriptor), None, 1),
+        "fchownat" => {
+            let directory = Some(descriptor).filter(|number| *number != libc::AT_FDCWD);
+            (directory, Some(arguments[1]), 2)
+        }
+        _ => (None, Some(arguments[0]), 1),
+    };
+    let flags = if *name == "fchownat" {
+        word(4).cast_signed()
+    } else {
+        0
+    };
+    Some(OwnerCall {
+        directory,
+        path,
+        follows: !name.starts_with('l') && flags & libc::AT_SYMLINK_NOFOLLOW == 0,
+        is_empty_allowed: flags & libc::AT_EMPTY_PATH != 0,
+        uid: id(ids),
+        gid: id(ids + 1),
+    })
+}
+
 /// Returns the filter for this machine's architecture and its 32-bit form.
 pub(crate) fn program(ownership: Ownership) -> Vec<sock_filter> {
     program_for(&HERE, ownership)
@@ -142,7 +211,7 @@ fn gap(start: u32, end: u32, push: &mut impl FnMut(u32, Verdict)) {
 }
 
 fn verdict_for(name: &str, ownership: Ownership) -> Verdict {
-    let fake = ownership == Ownership::Fake;
+    let fake = ownership != Ownership::Real;
     match name {
         "clone" => Verdict::AllowWithout {
             argument: 0,
@@ -160,6 +229,11 @@ fn verdict_for(name: &str, ownership: Ownership) -> Verdict {
         },
         "mknod" if fake => Verdict::FakeDevice { argument: 1 },
         "mknodat" if fake => Verdict::FakeDevice { argument: 2 },
+        _ if ownership == Ownership::Recorded
+            && FILE_OWNERS.contains(&name.trim_end_matches("32")) =>
+        {
+            Verdict::Ask
+        }
         _ if fake && OWNERSHIP.contains(&name.trim_end_matches("32")) => Verdict::Errno(0),
         _ => Verdict::Allow,
     }
@@ -292,6 +366,60 @@ mod tests {
                 expected,
             );
         }
+    }
+
+    #[test]
+    fn owners_of_files_can_be_asked_about() {
+        let amd64 = X86[0];
+        for (name, expected) in [
+            ("chown", 0x7fc0_0000),
+            ("fchownat", 0x7fc0_0000),
+            ("setuid", errno(0)),
+            ("read", ALLOW),
+        ] {
+            check(
+                amd64,
+                Ownership::Recorded,
+                number(name, amd64),
+                [0; 6],
+                expected,
+            );
+        }
+        let read = |arch: Arch, name: &str, arguments: [u64; 6]| {
+            let pair = if arch.column < 2 { X86 } else { ARM };
+            read_owner_call(&pair, arch.audit, number(name, arch), &arguments).unwrap()
+        };
+        let chown = read(amd64, "chown", [0x1000, 5, 0xffff_ffff, 0, 0, 0]);
+        let expected = OwnerCall {
+            directory: None,
+            path: Some(0x1000),
+            follows: true,
+            is_empty_allowed: false,
+            uid: Some(5),
+            gid: None,
+        };
+        assert_eq!(chown, expected);
+        assert!(!read(amd64, "lchown", [0x1000, 5, 6, 0, 0, 0]).follows);
+        let fchown = read(ARM[0], "fchown", [7, 5, 0xffff, 0, 0, 0]);
+        assert_eq!((fchown.directory, fchown.path), (Some(7), None));
+        assert_eq!(fchown.gid, Some(0xffff));
+        let at = read(amd64, "fchownat", [0xffff_ff9c, 0x1000, 5, 6, 0x1100, 0]);
+        assert_eq!(
+            (at.directory, at.follows, at.is_empty_allowed),
+            (None, false, true)
+        );
+        assert_eq!((at.uid, at.gid), (Some(5), Some(6)));
+        let short = read(X86[1], "chown", [0x1000, 0xffff, 6, 0, 0, 0]);
+        assert_eq!((short.uid, short.gid), (None, Some(6)));
+        assert_eq!(
+            read(X86[1], "chown32", [0x1000, 0xffff, 6, 0, 0, 0]).uid,
+            Some(0xffff)
+        );
+        assert_eq!(
+            read_owner_call(&X86, amd64.audit, number("read", amd64), &[0; 6]),
+            None
+        );
+        assert_eq!(read_owner_call(&X86, ARM[0].audit, 55, &[0; 6]), None);
     }
 
     #[test]
