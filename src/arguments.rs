@@ -11,6 +11,7 @@ use crate::commands::prune::PruneArguments;
 use crate::doctor::DoctorArguments;
 use crate::ground::SandboxArguments;
 use crate::lint::CheckArguments;
+use crate::timeout::Timeout;
 
 /// Builds OCI images from Dockerfiles, without a daemon and without root.
 #[derive(Debug, Parser)]
@@ -198,6 +199,9 @@ pub(crate) struct BuildArguments {
     pub(crate) jobs: Option<usize>,
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
+    /// Stop the build if it takes longer, e.g. 90s or 1h30m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<Timeout>,
     /// How progress is shown
     #[arg(
         long,

@@ -24,6 +24,7 @@ mod secrets;
 mod size;
 mod ssh;
 mod table;
+mod timeout;
 mod workplace;
 
 use std::io::Write as _;

@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
-use crate::{checks, context, environment, output, planning, secrets, ssh};
+use crate::{checks, context, environment, output, planning, secrets, ssh, timeout};
 
 /// Steps that may run at once unless the user says otherwise. Steps mostly wait, for the network or
 /// for each other's output; BuildKit has no limit at all.
@@ -95,7 +95,8 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         options: &settings,
         cancel: &cancel,
     };
-    let result = interrupt.during(|| progress.show(&plan, |on_event| execute(&build, on_event)));
+    let work = || interrupt.during(|| progress.show(&plan, |on_event| execute(&build, on_event)));
+    let result = timeout::limit(options.timeout, start, &cancel, work)?;
     let images = match result {
         Ok(images) => images,
         Err(error) => return Err(Failure::Build(input.dockerfile, plan, error)),

@@ -211,6 +211,40 @@ fn rungs_can_be_chosen() {
     build("hyperv").fails(2).says("invalid value 'hyperv'");
 }
 
+/// A build that takes too long leaves nothing running and nothing built.
+#[test]
+fn builds_can_be_limited_in_time() {
+    need!(bases::busybox().is_some(), "{NEEDS}");
+    let env = TestEnv::new();
+    env.import(bases::busybox().unwrap(), "busybox");
+    let dockerfile = "FROM busybox\nRUN sleep 1000.5 & sleep 1000.5\n";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    let start = std::time::Instant::now();
+    let build = |timeout: &str, context: &std::path::Path| {
+        env.rbuild([
+            "build",
+            "-t",
+            "slow:1",
+            "--timeout",
+            timeout,
+            context.to_str().unwrap(),
+        ])
+    };
+    build("500ms", &context)
+        .fails(1)
+        .says("the build was stopped: it took longer than 500ms");
+    assert!(start.elapsed().as_secs() < 60);
+    let running = fs_err::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"sleep\0") && line.ends_with(b"1000.5\0")
+    });
+    assert!(!running, "a process of the step still runs");
+    env.rbuild(["inspect", "slow:1"]).fails(1);
+    let quick = env.context("quick", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    build("1h", &quick).ok();
+    build("soon", &quick).fails(2).says("not a duration");
+}
+
 /// With one id, what `chown` asks for is in the layer all the same. Always user and group: busybox
 /// puts what it sees, root, in the place of one that is not given.
 fn owners_are_recorded(env: &TestEnv) {
