@@ -56,7 +56,14 @@ impl Database {
                 move_aside(path)?;
                 connect(path).map_err(|source| open_error(path, source))?
             }
-            Err(source) => return Err(open_error(path, source)),
+            Err(source) => {
+                // The system says why; SQLite says that it could not.
+                fs_err::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(path)?;
+                return Err(open_error(path, source));
+            }
         };
         Ok(Self {
             path: path.to_owned(),

@@ -79,6 +79,7 @@ struct Sums {
     dangling: u64,
     cache: u64,
     mounts: u64,
+    mirrors: u64,
 }
 
 impl Usage {
@@ -147,6 +148,7 @@ impl Usage {
             dangling: images - self.bytes(&active),
             cache: pieces.map(|piece| piece.bytes).sum::<u64>() - images,
             mounts: self.survey.mounts.values().map(|piece| piece.bytes).sum(),
+            mirrors: self.survey.mirrors.values().map(|piece| piece.bytes).sum(),
         }
     }
 
@@ -181,6 +183,7 @@ impl Usage {
     fn table(&self) -> String {
         let Survey {
             mounts,
+            mirrors,
             staging_bytes,
             other_bytes,
             ..
@@ -224,6 +227,13 @@ impl Usage {
                 sums.mounts,
                 human_size(sums.mounts),
             ),
+            row(
+                "Git Mirrors",
+                mirrors.len(),
+                0,
+                sums.mirrors,
+                human_size(sums.mirrors),
+            ),
             row("Staging", 0, 0, *staging_bytes, zero()),
             row("Names and Records", 0, 0, *other_bytes, zero()),
         ];
@@ -250,6 +260,7 @@ impl Usage {
                 row("Local Volumes", 0, 0, 0, 0),
                 row("Build Cache", self.records.len(), self.n_active_records(), sums.cache, sums.cache),
                 row("Cache Mounts", self.survey.mounts.len(), 0, sums.mounts, sums.mounts),
+                row("Git Mirrors", self.survey.mirrors.len(), 0, sums.mirrors, sums.mirrors),
                 row("Staging", 0, 0, self.survey.staging_bytes, 0),
                 row("Names and Records", 0, 0, self.survey.other_bytes, 0),
             ],

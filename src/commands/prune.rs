@@ -236,9 +236,11 @@ fn report(collected: &Collected, dry_run: bool) -> String {
         }));
         lines.push(String::new());
     }
-    if !collected.layers.is_empty() {
+    if !collected.layers.is_empty() || !collected.folders.is_empty() {
         lines.push(format!("{verb} build cache objects:"));
         lines.extend(collected.layers.iter().map(|layer| layer.0.hex()));
+        let folders = collected.folders.iter();
+        lines.extend(folders.map(|folder| folder.path().display().to_string()));
         lines.push(String::new());
     }
     lines.push(format!("{total}: {}\n", human_size(collected.freed_bytes)));

@@ -126,46 +126,103 @@ COPY --from=fails /etc/passwd /b
     assert_nothing_left(&env.path("store"), &env.store());
 }
 
-/// Killed at many moments of a build with many steps: the next build always works.
+/// What is killed over and over: a base from a registry, files from a context and from a stage,
+/// steps that make, change and remove files.
+const MANY_STEPS: &str = "\
+FROM busybox AS tools
+RUN mkdir /tools; for n in 1 2 3 4 5 6 7 8; do echo $n > /tools/$n; done
+FROM busybox
+COPY data /data
+RUN cp -r /data /copy; rm /etc/group
+COPY --from=tools /tools /tools
+RUN rm -r /data; ln /copy/7.txt /linked
+WORKDIR /copy
+";
+
+/// Killed 200 times, anywhere in a build that pulls its base, or in a save: the store is sound after
+/// each, and in the end the image is that of a store where nothing ever happened.
 #[test]
 fn killed_at_any_moment() {
-    need!(bases::busybox().is_some(), "{NEEDS}");
-    let env = TestEnv::new();
-    env.import(bases::busybox().unwrap(), "busybox");
-    let steps: Vec<String> = (0..15)
-        .map(|n| {
-            format!(
-                "RUN echo {n} > /file-{n}; cp -r /data /copy-{n}; rm -f /file-{}",
-                n - 3
-            )
-        })
+    let env = TestEnv::with_registry();
+    need!(
+        env.is_some(),
+        "this needs busybox-static, skopeo and docker-registry"
+    );
+    let env = env.unwrap();
+    let files: Vec<_> = (0..20)
+        .map(|n| (format!("data/{n}.txt"), "text\n".repeat(n * 100)))
         .collect();
-    let dockerfile = format!("FROM busybox\nCOPY data /data\n{}\n", steps.join("\n"));
-    let context = env.context("ctx", &[("Dockerfile", &dockerfile)]);
-    for n in 0..50 {
-        env.context(
-            "ctx",
-            &[(&format!("data/{n}.txt"), &"text\n".repeat(n * 100))],
-        );
-    }
-    for round in 0..12_u64 {
-        let args = ["build", "-q", "--no-cache", "-t", "app:1"];
-        let mut child = env
-            .command()
-            .args(args)
-            .arg(&context)
+    let context = |env: &TestEnv| {
+        let files = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_str()));
+        env.context("ctx", &files.collect::<Vec<_>>());
+        env.context("ctx", &[("Dockerfile", MANY_STEPS)])
+    };
+    let arguments = ["-t", "app:1", "--build-arg=SOURCE_DATE_EPOCH=1"];
+    let undisturbed = TestEnv::with_registry().unwrap();
+    let id = undisturbed.build(&context(&undisturbed), &arguments);
+    let saved = saved_of(&undisturbed);
+
+    let context = context(&env);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    // How long each kind of round may go on: as long as some come to their end and most do not.
+    let mut limits = [Duration::from_millis(150); 8];
+    let mut n_ended = 0;
+    for round in 0..200 {
+        if round % 8 == 0 {
+            env.rbuild(["prune", "-af"]).ok();
+        }
+        let mut command = env.command();
+        match round % 8 {
+            6 => command
+                .args(["save", "-o"])
+                .arg(env.out("killed.tar"))
+                .arg("app:1"),
+            7 => command.args(["prune", "-f"]),
+            n => {
+                let cache = if n % 2 == 0 { "--no-cache" } else { "--quiet" };
+                command.args(["build", cache]).args(arguments).arg(&context)
+            }
+        };
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(20 + round * 37));
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let limit = &mut limits[round % 8];
+        std::thread::sleep(limit.mul_f64((random >> 40) as f64 / f64::from(1 << 24)));
         signal(&child, Signal::KILL);
-        child.wait().unwrap();
+        let has_ended = child.wait().unwrap().success();
+        *limit = limit.mul_f64(if has_ended { 0.7 } else { 1.1 });
+        n_ended += usize::from(has_ended);
+        env.rbuild(["fsck"]).ok();
     }
-    let image = env.build_image(&context, &["-t", "app:1"]);
-    assert_eq!(image.text("copy-14/7.txt"), "text\n".repeat(700));
-    assert!(image.has("file-14") && !image.has("file-11"));
-    assert_eq!(env.image("app:1").id, image.id);
+    assert!(
+        n_ended < 100,
+        "{n_ended} of 200 came to their end before they were killed"
+    );
+    let built = env.build(&context, &arguments);
+    assert_eq!(built, id);
+    assert_eq!(saved_of(&env), saved);
+    env.rbuild(["prune", "-f"]).ok();
+    env.rbuild(["fsck"]).ok();
+    for folder in ["locks", "leases"] {
+        assert_eq!(
+            fs_err::read_dir(env.store().join(folder)).unwrap().count(),
+            0
+        );
+    }
     assert_nothing_left(&env.path("store"), &env.store());
+}
+
+/// The bytes that `save` writes.
+fn saved_of(env: &TestEnv) -> Vec<u8> {
+    let tar = env.out("app.tar");
+    env.rbuild(["save", "-o", tar.to_str().unwrap(), "app:1"])
+        .ok();
+    fs_err::read(tar).unwrap()
 }

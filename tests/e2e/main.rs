@@ -20,6 +20,7 @@ mod errors;
 mod examples;
 mod examples_content;
 mod foreign;
+mod full;
 mod git;
 mod instructions;
 mod isolation;

@@ -452,3 +452,41 @@ fn many_builds_beside_prune() {
     assert_eq!(ran.values().sum::<usize>(), 1 + N_KINDS, "{ran:?}");
     assert_sound(&env);
 }
+
+/// A cache mount goes when nobody uses it; a step that wants it gets a new one.
+#[test]
+fn prune_takes_cache_mounts_that_nobody_uses() {
+    let app = with_app();
+    need!(app.is_some(), "{NEEDS}");
+    let (env, _) = app.unwrap();
+    let dockerfile = "\
+FROM busybox
+RUN --mount=type=cache,target=/c ls /c; echo x > /c/file; echo started > /dev/stderr; sleep 2; ls /c > /seen
+";
+    let context = env.context("mounted", &[("Dockerfile", dockerfile)]);
+    let log = env.out("log");
+    let mut child = spawn(&env, &context, "mounted", &log);
+    wait_until("the step starts", || {
+        let text = fs_err::read_to_string(&log).unwrap();
+        text.lines().any(|line| line.ends_with(" started"))
+    });
+    assert!(
+        env.rbuild(["df"])
+            .ok()
+            .stdout
+            .contains("Cache Mounts        1")
+    );
+    let run = env.rbuild(["prune", "-af"]).ok();
+    assert!(!run.stdout.contains("mounts/"), "{}", run.report());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(env.image("mounted").text("seen"), "file\n");
+    let usage: Value =
+        serde_json::from_str(&env.rbuild(["df", "--format=json"]).ok().stdout).unwrap();
+    assert_eq!(usage["Total"], du(&env.store()));
+    let run = env.rbuild(["prune", "-f", "--filter=until=1h"]).ok();
+    assert!(!run.stdout.contains("mounts/"), "{}", run.report());
+    let run = env.rbuild(["builder", "prune", "-f"]).ok();
+    assert!(run.stdout.contains("mounts/"), "{}", run.report());
+    assert_eq!(files(&env.store(), "mounts"), Vec::<PathBuf>::new());
+    assert_sound(&env);
+}

@@ -35,6 +35,8 @@ pub struct Survey {
     pub layers: BTreeMap<DiffId, Piece>,
     /// Cache mounts, by the name of their folder.
     pub mounts: BTreeMap<String, Piece>,
+    /// Mirrors of git repositories, by the name of their folder.
+    pub mirrors: BTreeMap<String, Piece>,
     /// Bytes of what is under way: staging and downloads.
     pub staging_bytes: u64,
     /// Bytes of everything else: names, the database, folders.
@@ -49,7 +51,8 @@ impl Survey {
             .blobs
             .values()
             .chain(self.layers.values())
-            .chain(self.mounts.values());
+            .chain(self.mounts.values())
+            .chain(self.mirrors.values());
         pieces.map(|piece| piece.bytes).sum::<u64>() + self.staging_bytes + self.other_bytes
     }
 }
@@ -103,9 +106,16 @@ impl Surveyor {
                     }
                 }
                 "mounts" => {
-                    let folder = self.pieces(&path, &mut survey.other_bytes)?;
-                    survey.mounts.extend(folder);
+                    for (name, mut piece) in self.pieces(&path, &mut survey.other_bytes)? {
+                        if is_our_folder(&path, &name) {
+                            piece.used = piece.used.max(newest_lock(&path.join(&name)));
+                            survey.mounts.insert(name, piece);
+                        } else {
+                            survey.other_bytes += piece.bytes;
+                        }
+                    }
                 }
+                "remote" => self.remote(&path, &mut survey)?,
                 "tmp" | "ingest" => survey.staging_bytes += self.tree(&path)?.bytes,
                 _ => survey.other_bytes += self.tree(&path)?.bytes,
             }
@@ -121,6 +131,28 @@ impl Surveyor {
                 match digest(&name).filter(|_| algorithm == "sha256") {
                     Some(digest) => drop(survey.blobs.insert(digest, piece)),
                     None => survey.other_bytes += piece.bytes,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Mirrors are folders; what is beside them are their locks.
+    fn remote(&self, path: &Path, survey: &mut Survey) -> io::Result<()> {
+        survey.other_bytes += self.alone(path)?.bytes;
+        for kind in names(path)? {
+            let folder = path.join(&kind);
+            if kind != "git" {
+                survey.other_bytes += self.tree(&folder)?.bytes;
+                continue;
+            }
+            for (name, mut piece) in self.pieces(&folder, &mut survey.other_bytes)? {
+                if is_our_folder(&folder, &name) {
+                    let lock = folder.join(&name).with_extension("lock");
+                    piece.used = piece.used.max(time_of(&lock));
+                    survey.mirrors.insert(name, piece);
+                } else {
+                    survey.other_bytes += piece.bytes;
                 }
             }
         }
@@ -186,6 +218,28 @@ impl Surveyor {
     }
 }
 
+/// Names that are no digests, and links, were put there by somebody else.
+fn is_our_folder(parent: &Path, name: &str) -> bool {
+    digest(name).is_some()
+        && fs_err::symlink_metadata(parent.join(name)).is_ok_and(|found| found.is_dir())
+}
+
+/// Taking an instance of a cache mount renews the time of its lock.
+fn newest_lock(mount: &Path) -> i64 {
+    let names = names(mount).unwrap_or_default();
+    let locks = names
+        .iter()
+        .filter(|name| name.as_encoded_bytes().ends_with(b".lock"));
+    locks
+        .map(|name| time_of(&mount.join(name)))
+        .max()
+        .unwrap_or(0)
+}
+
+fn time_of(path: &Path) -> i64 {
+    fs_err::symlink_metadata(path).map_or(0, |found| found.mtime())
+}
+
 /// A path that is longer than the kernel takes counts as nothing: a step has made it, and nothing but
 /// removing it whole is ever done with it.
 fn is_gone(error: &io::Error) -> bool {
@@ -226,8 +280,9 @@ mod tests {
         let sparse = fs_err::File::create(layer.join("tree/sparse")).unwrap();
         sparse.set_len(50 << 20).unwrap();
         fs_err::write(root.join("tmp/left"), "x").unwrap();
-        fs_err::create_dir_all(root.join("mounts/id/data")).unwrap();
-        fs_err::write(root.join("mounts/id/data/file"), vec![1; 9000]).unwrap();
+        let mount = root.join("mounts").join(digest.hex());
+        fs_err::create_dir_all(mount.join("0")).unwrap();
+        fs_err::write(mount.join("0/file"), vec![1; 9000]).unwrap();
         let survey = store.survey().unwrap();
         let du = Command::new("du")
             .args(["-s", "--block-size=1"])
@@ -239,6 +294,6 @@ mod tests {
         assert_eq!(survey.total_bytes(), expected);
         assert!(survey.layers[&DiffId(digest)].bytes < 100_000);
         assert!(survey.blobs[&digest].bytes >= 100_000);
-        assert!(survey.mounts["id"].bytes >= 9000);
+        assert!(survey.mounts[&digest.hex()].bytes >= 9000);
     }
 }

@@ -75,8 +75,7 @@ impl Request<'_> {
         let identity = self.identity();
         let folder = context.build.store.root().join("mounts").join(&identity);
         loop {
-            fs_err::create_dir_all(&folder)?;
-            let _choosing = wait_for_lock(&folder.join("lock"), context)?;
+            let _choosing = wait_for_lock(&folder, context)?;
             if self.is_to_be_reset(context, &identity) {
                 reset(&folder, context)?;
             }
@@ -207,9 +206,15 @@ fn instances(folder: &Path) -> Result<Vec<u64>, StepError> {
     Ok(numbers)
 }
 
-fn wait_for_lock(path: &Path, context: &StepContext<'_>) -> Result<File, StepError> {
+/// Takes the lock for choosing an instance of the cache in `folder`, which is made if need be.
+fn wait_for_lock(folder: &Path, context: &StepContext<'_>) -> Result<File, StepError> {
+    let path = folder.join("lock");
     loop {
-        let lock = open_lock(path)?;
+        fs_err::create_dir_all(folder)?;
+        let lock = match open_lock(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
         match lock.try_lock() {
             // Who removed the cache removed the file too; then there is another one by now.
             Ok(()) if lock.metadata()?.nlink() > 0 => return Ok(lock),
@@ -220,7 +225,7 @@ fn wait_for_lock(path: &Path, context: &StepContext<'_>) -> Result<File, StepErr
     }
 }
 
-fn open_lock(path: &Path) -> Result<File, StepError> {
+fn open_lock(path: &Path) -> std::io::Result<File> {
     let file = fs_err::OpenOptions::new()
         .create(true)
         .truncate(false)

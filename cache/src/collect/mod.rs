@@ -4,7 +4,11 @@
 //! records, then cache records, then layers, then blobs. What a living process has pinned stays
 //! (`docs/store.md`).
 
+mod folders;
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rbuild_image::config::ImageConfig;
@@ -18,6 +22,10 @@ use crate::error::CacheError;
 use crate::flight::sweep_locks;
 use crate::key::CacheKey;
 use crate::record::Kept;
+
+pub use folders::Folder;
+use folders::Taken;
+use state::State;
 
 /// The value of something halves in this time without use, in seconds.
 const HALF_LIFE: f64 = 7.0 * 86400.0;
@@ -89,6 +97,8 @@ pub struct Collected {
     pub removals: Vec<Removal>,
     /// Layers.
     pub layers: Vec<DiffId>,
+    /// Cache mounts and mirrors.
+    pub folders: Vec<Folder>,
     /// Records of steps.
     pub n_records: usize,
     /// Bytes of the blocks that are free now.
@@ -146,20 +156,30 @@ struct Collection<'a> {
     wish: &'a Wish,
 }
 
-/// A layer that may go.
+/// Something that may go.
 struct Candidate {
-    diff_id: DiffId,
+    item: Item,
     /// With the blobs that go with it.
     bytes: u64,
     value: f64,
+}
+
+enum Item {
+    Layer(DiffId),
+    Folder(Folder),
+    /// What a URL was; nothing but a later build may want it.
+    Fetched(Digest),
 }
 
 /// What is decided.
 #[derive(Default)]
 struct Decision {
     layers: BTreeSet<DiffId>,
+    folders: BTreeSet<Folder>,
     blobs: BTreeSet<Digest>,
     records: Vec<CacheKey>,
+    /// Notes about URLs.
+    notes: Vec<PathBuf>,
 }
 
 impl Collection<'_> {
@@ -176,7 +196,7 @@ impl Collection<'_> {
             contents.add(store, &listed.record);
         }
         let records = self.database.records()?;
-        let decision = self.decide(&State::new(
+        let mut decision = self.decide(&State::new(
             self.layers,
             &kept,
             &gone,
@@ -184,15 +204,6 @@ impl Collection<'_> {
             &collector,
         )?);
 
-        done.freed_bytes += self.bytes_of(&decision);
-        for layer in &decision.layers {
-            self.survey.layers.remove(layer);
-        }
-        for blob in &decision.blobs {
-            self.survey.blobs.remove(blob);
-        }
-        done.left_bytes = self.survey.total_bytes();
-        done.n_records += decision.records.len();
         if self.wish.dry_run {
             for id in &going {
                 let names = listed.iter().filter(|listed| listed.record.id == *id);
@@ -205,14 +216,36 @@ impl Collection<'_> {
                 .extend(store.forget_images(&names, &listed, &going)?);
             self.database.drop_records(&decision.records)?;
             let trash = store.staging_dir()?;
-            self.carry_out(&decision, trash.path())?;
+            let taken = self.carry_out(&mut decision, trash.path())?;
             // Removing takes long, and nothing of it has a name any more.
             drop(collector);
             drop(names);
             drop(trash);
+            drop(taken);
         }
-        done.layers.extend(decision.layers);
+        self.account(decision, done);
         Ok(())
+    }
+
+    /// Adds what was done to the report, and takes it out of the survey.
+    fn account(&mut self, decision: Decision, done: &mut Collected) {
+        done.freed_bytes += self.bytes_of(&decision);
+        for layer in &decision.layers {
+            self.survey.layers.remove(layer);
+        }
+        for blob in &decision.blobs {
+            self.survey.blobs.remove(blob);
+        }
+        for folder in &decision.folders {
+            match folder {
+                Folder::Mount(name) => self.survey.mounts.remove(name),
+                Folder::Mirror(name) => self.survey.mirrors.remove(name),
+            };
+        }
+        done.left_bytes = self.survey.total_bytes();
+        done.n_records += decision.records.len();
+        done.layers.extend(decision.layers);
+        done.folders.extend(decision.folders);
     }
 
     /// IDs of the images that go.
@@ -268,11 +301,20 @@ impl Collection<'_> {
     }
 
     fn decide(&self, state: &State<'_>) -> Decision {
+        let fetched = fetched(self.layers.store());
         let mut decision = Decision {
-            blobs: self.loose_blobs(state),
+            blobs: self.loose_blobs(state, &fetched),
             ..Decision::default()
         };
-        self.choose(self.candidates(state), &mut decision);
+        let mut candidates = self.candidates(state);
+        if self.wish.cache != Cache::Keep {
+            candidates.extend(self.further_candidates(state, &fetched));
+        }
+        self.choose(candidates, &mut decision);
+        let notes = fetched
+            .iter()
+            .filter(|(blob, _)| decision.blobs.contains(*blob));
+        decision.notes = notes.flat_map(|(_, notes)| notes.clone()).collect();
         decision.blobs.extend(state.blobs_with(&decision.layers));
         let is_pointless = |record: &&Kept| {
             decision.layers.contains(&record.diff_id)
@@ -313,7 +355,7 @@ impl Collection<'_> {
                 .sum();
             let bytes = piece.bytes + blob_bytes;
             candidates.push(Candidate {
-                diff_id: *layer,
+                item: Item::Layer(*layer),
                 bytes,
                 value: self.value(saved.get(layer).copied(), bytes, piece.used),
             });
@@ -321,12 +363,46 @@ impl Collection<'_> {
         candidates
     }
 
-    /// Blobs that belong to no layer, and to no image that stays.
-    fn loose_blobs(&self, state: &State<'_>) -> BTreeSet<Digest> {
+    /// Cache mounts, mirrors, and what was fetched from URLs.
+    fn further_candidates(
+        &self,
+        state: &State<'_>,
+        fetched: &BTreeMap<Digest, Vec<PathBuf>>,
+    ) -> Vec<Candidate> {
+        let mounts = self.survey.mounts.iter();
+        let mounts = mounts.map(|(name, piece)| (Folder::Mount(name.clone()), piece));
+        let mirrors = self.survey.mirrors.iter();
+        let mirrors = mirrors.map(|(name, piece)| (Folder::Mirror(name.clone()), piece));
+        let folders = mounts
+            .chain(mirrors)
+            .map(|(folder, piece)| (Item::Folder(folder), piece));
+        let files = fetched.keys().filter(|blob| state.is_loose(blob));
+        let files = files.filter_map(|blob| {
+            let piece = self.survey.blobs.get(blob)?;
+            Some((Item::Fetched(*blob), piece))
+        });
+        folders
+            .chain(files)
+            .filter(|(_, piece)| self.is_old(piece.used))
+            .map(|(item, piece)| Candidate {
+                item,
+                bytes: piece.bytes,
+                value: self.value(None, piece.bytes, piece.used),
+            })
+            .collect()
+    }
+
+    /// Blobs that belong to no layer, to no URL, and to no image that stays.
+    fn loose_blobs(
+        &self,
+        state: &State<'_>,
+        fetched: &BTreeMap<Digest, Vec<PathBuf>>,
+    ) -> BTreeSet<Digest> {
         let of_layers: BTreeSet<&Digest> = state.blobs_of.values().flatten().collect();
         let of_gone: BTreeSet<&Digest> = state.gone.layers.iter().map(|(blob, _)| blob).collect();
         let is_going = |blob: &Digest, used: i64| {
             !of_layers.contains(blob)
+                && !fetched.contains_key(blob)
                 && state.is_loose(blob)
                 && (of_gone.contains(blob)
                     || state.gone.documents.contains(blob)
@@ -355,7 +431,11 @@ impl Collection<'_> {
                 break;
             }
             left = left.saturating_sub(candidate.bytes);
-            decision.layers.insert(candidate.diff_id);
+            match candidate.item {
+                Item::Layer(layer) => drop(decision.layers.insert(layer)),
+                Item::Folder(folder) => drop(decision.folders.insert(folder)),
+                Item::Fetched(blob) => drop(decision.blobs.insert(blob)),
+            }
         }
     }
 
@@ -380,89 +460,40 @@ impl Collection<'_> {
             .blobs
             .iter()
             .filter_map(|blob| self.survey.blobs.get(blob));
-        layers.chain(blobs).map(|piece| piece.bytes).sum()
+        let folders = decision.folders.iter().filter_map(|folder| match folder {
+            Folder::Mount(name) => self.survey.mounts.get(name),
+            Folder::Mirror(name) => self.survey.mirrors.get(name),
+        });
+        let pieces = layers.chain(blobs).chain(folders);
+        pieces.map(|piece| piece.bytes).sum()
     }
 
-    /// Takes the names of what goes away; what had them lies in `trash` then.
-    fn carry_out(&self, decision: &Decision, trash: &Path) -> Result<(), CacheError> {
+    /// Takes the names of what goes away; what had them lies in `trash` then. Folders in use stay
+    /// and are taken out of the decision; the locks of the others are returned.
+    fn carry_out(&self, decision: &mut Decision, trash: &Path) -> Result<Vec<Taken>, CacheError> {
         let store = self.layers.store();
         for layer in &decision.layers {
             let folder = layer_folder(store, layer);
             move_away(&folder, &trash.join(layer.0.hex()))?;
         }
+        for note in &decision.notes {
+            ignore_missing(fs_err::remove_file(note))?;
+        }
         for blob in &decision.blobs {
             store.remove_blob(blob)?;
         }
-        Ok(())
-    }
-}
-
-/// What is in the store at the moment, and who needs it.
-struct State<'a> {
-    gone: &'a Contents,
-    kept: &'a Contents,
-    records: &'a [Kept],
-    collector: &'a Collector,
-    pinned: BTreeSet<DiffId>,
-    /// The layers that are here, and the blobs that are known to be these layers.
-    blobs_of: BTreeMap<DiffId, Vec<Digest>>,
-    /// Blobs that stay whatever happens to the layers that may go.
-    in_use: BTreeSet<Digest>,
-}
-
-impl<'a> State<'a> {
-    fn new(
-        layers: &LayerStore,
-        kept: &'a Contents,
-        gone: &'a Contents,
-        records: &'a [Kept],
-        collector: &'a Collector,
-    ) -> Result<Self, CacheError> {
-        let present = layers.store().layer_ids()?.into_iter();
-        let mut state = Self {
-            gone,
-            kept,
-            records,
-            collector,
-            pinned: collector.layers().collect(),
-            blobs_of: present
-                .map(|layer| (layer, layers.known_blobs(&layer)))
-                .collect(),
-            in_use: kept.documents.clone(),
-        };
-        let mut in_use: BTreeSet<Digest> = kept.layers.iter().map(|(blob, _)| *blob).collect();
-        for (layer, blobs) in &state.blobs_of {
-            if !state.is_free(layer) {
-                in_use.extend(blobs);
+        let mut taken = Vec::new();
+        let mut in_use = Vec::new();
+        for folder in &decision.folders {
+            match folder.take(store, trash)? {
+                Some(locks) => taken.push(locks),
+                None => in_use.push(folder.clone()),
             }
         }
-        state.in_use.extend(in_use);
-        Ok(state)
-    }
-
-    /// Reports whether no image that stays has the layer, and no living process uses it.
-    fn is_free(&self, layer: &DiffId) -> bool {
-        !self.kept.diff_ids.contains(layer) && !self.pinned.contains(layer)
-    }
-
-    /// Reports whether nothing needs a blob but layers that may go.
-    fn is_loose(&self, blob: &Digest) -> bool {
-        !self.in_use.contains(blob) && !self.collector.is_pinned(Pin::Blob(*blob))
-    }
-
-    /// Returns the blobs that go with these layers: no other one has them.
-    fn blobs_with(&self, layers: &BTreeSet<DiffId>) -> Vec<Digest> {
-        let others = self
-            .blobs_of
-            .iter()
-            .filter(|(layer, _)| !layers.contains(layer));
-        let left: BTreeSet<&Digest> = others.flat_map(|(_, blobs)| blobs).collect();
-        let going = layers.iter().filter_map(|layer| self.blobs_of.get(layer));
-        going
-            .flatten()
-            .filter(|blob| self.is_loose(blob) && !left.contains(blob))
-            .copied()
-            .collect()
+        for folder in in_use {
+            decision.folders.remove(&folder);
+        }
+        Ok(taken)
     }
 }
 
@@ -471,8 +502,30 @@ fn layer_folder(store: &Store, layer: &DiffId) -> PathBuf {
 }
 
 fn move_away(from: &Path, to: &Path) -> Result<(), CacheError> {
-    match fs_err::rename(from, to) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+    ignore_missing(fs_err::rename(from, to))
+}
+
+fn ignore_missing(result: io::Result<()>) -> Result<(), CacheError> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// The blobs that URLs were when they were asked for last, with the notes that say so.
+fn fetched(store: &Store) -> BTreeMap<Digest, Vec<PathBuf>> {
+    #[derive(serde::Deserialize)]
+    struct Note {
+        digest: Digest,
+    }
+    let mut found = BTreeMap::<_, Vec<_>>::new();
+    let entries = fs_err::read_dir(store.root().join("remote/http"));
+    for entry in entries.into_iter().flatten().flatten() {
+        let note = fs_err::read(entry.path()).ok();
+        let note = note.and_then(|bytes| serde_json::from_slice::<Note>(&bytes).ok());
+        if let Some(Note { digest }) = note {
+            found.entry(digest).or_default().push(entry.path());
+        }
+    }
+    found
 }
