@@ -78,8 +78,9 @@ fn arm64_steps(env: &TestEnv, has_other_ids: bool) {
 FROM base-arm64
 RUN uname -m > /machine; sh -c 'uname -m | cat' >> /machine; ls -l /proc/self/exe > /exe
 RUN touch /given && chown 12:34 /given && echo $0 > /zero && grep -c CapEff:.00000000a80425fb /proc/self/status
+RUN mkdir /suid && cp /bin/busybox /suid/busybox && chmod 4755 /suid/busybox
 USER www-data
-RUN id -u > /tmp/id; echo done
+RUN id -u > /tmp/id; (/bin/busybox crontab -l; /suid/busybox crontab -l) > /tmp/suid 2>&1; true
 USER root
 RUN sh -c 'exit 7' || test $? = 7; ! /bin/false
 RUN --network=none test $(tail -n +3 /proc/net/dev | wc -l) = 1
@@ -108,6 +109,8 @@ RUN --network=none test $(tail -n +3 /proc/net/dev | wc -l) = 1
     if has_other_ids {
         assert_eq!(image.text("tmp/id"), "33\n");
         assert_eq!((given.uid, given.gid), (12, 34));
+        // Set-user-id programs are, and others are not.
+        assert_eq!(image.text("tmp/suid").matches("must be suid").count(), 1);
     }
     // Whatever way the machine has: its rules, or the system's QEMU.
     let again = env.build_image(&context, &["--platform", "linux/arm64", "--no-cache"]);
@@ -255,6 +258,52 @@ fn a_missing_emulator_is_named() {
     .unwrap();
     build("linux/arm64", &full).ok();
     build("linux/arm64", &empty).ok();
+}
+
+/// Rules that the machine has are enough, and are not replaced.
+#[test]
+fn the_machines_rules_are_used() {
+    need!(
+        is_root() && find("unshare").is_some() && can_emulate(&["arm64"]),
+        "{NEEDS}, and root"
+    );
+    let env = TestEnv::new();
+    import(&env, "arm64", "linux/arm64");
+    let dockerfile = "FROM base-arm64\nRUN uname -m\n";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    let qemu = find("qemu-aarch64-static").unwrap();
+    // A machine of its own: a user namespace with a rule, on which the emulator is not found.
+    let script = format!(
+        "mount -t binfmt_misc none {MACHINE_RULES}\n\
+         printf '%s' ':machines:M:0:\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\
+         \\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:{0}:F' \
+         > {MACHINE_RULES}/register\n\
+         mount --bind /dev/null {0}\n\
+         exec \"$@\"\n",
+        qemu.display()
+    );
+    let mut inner = env.command();
+    inner
+        .args(["build", "--progress=plain", "--platform=linux/arm64"])
+        .arg(&context);
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-ec",
+            &script,
+            "sh",
+        ])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let run = Run::of(&mut command).ok();
+    assert!(run.stderr.contains(" aarch64\n"), "{}", run.report());
 }
 
 /// Programs of architectures that no Debian 12 base is there for: each exits with 42.
