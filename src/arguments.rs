@@ -11,6 +11,7 @@ use crate::commands::prune::PruneArguments;
 use crate::doctor::DoctorArguments;
 use crate::ground::SandboxArguments;
 use crate::lint::CheckArguments;
+use crate::run_options::RunArguments;
 use crate::timeout::Timeout;
 
 /// Builds OCI images from Dockerfiles, without a daemon and without root.
@@ -159,9 +160,8 @@ pub(crate) struct PlanOptions {
     /// Network of RUN steps
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub(crate) network: NetworkMode,
-    /// Add a line to /etc/hosts of RUN steps
-    #[arg(long, value_name = "HOST:IP")]
-    pub(crate) add_host: Vec<String>,
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
     /// Build context: a directory, an archive or a git repository by its URL, or `-` to read an
     /// archive or a Dockerfile from standard input
     #[arg(value_name = "PATH|URL|-")]
@@ -176,6 +176,21 @@ pub(crate) enum NetworkMode {
     None,
     /// The host's
     Host,
+}
+
+/// Options that `docker build` takes and that do nothing there either.
+#[derive(Debug, Args)]
+pub(crate) struct LegacyArguments {
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    compress: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    rm: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    force_rm: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    squash: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    security_opt: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +209,8 @@ pub(crate) struct BuildArguments {
     /// Lend SSH keys to RUN --mount=type=ssh: the agent at SSH_AUTH_SOCK, another socket, or keys
     #[arg(long, value_name = "ID[=SOCKET|=KEY[,KEY]]")]
     pub(crate) ssh: Vec<String>,
+    #[command(flatten)]
+    pub(crate) legacy: LegacyArguments,
     /// How many steps may run at once
     #[arg(long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,

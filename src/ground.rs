@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use rbuild_executor::Sandbox;
-use rbuild_sandbox::{Isolation, Mode, QemuDirs, SandboxError, Zygote, enter};
+use rbuild_sandbox::{Isolation, Mode, Privileges, QemuDirs, SandboxError, Zygote, enter};
 
 use crate::report::{self, Failure};
 
@@ -76,10 +76,13 @@ impl Ground {
     ///
     /// Without them, builds that have no `RUN` to carry out still work; an isolation that was asked
     /// for by name must be there.
-    pub(crate) fn enter(options: &SandboxArguments) -> Result<Self, Failure> {
+    pub(crate) fn enter(
+        options: &SandboxArguments,
+        privileges: Privileges,
+    ) -> Result<Self, Failure> {
         let qemu = options.qemu_dirs()?;
         let sandbox = enter(options.isolation.into())
-            .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start()?, qemu)));
+            .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start_for(privileges)?, qemu)));
         match sandbox {
             Ok(sandbox) => Ok(Self(Ok(sandbox))),
             Err(error) if options.isolation == IsolationMode::Auto => Ok(Self(Err(told(&error)))),

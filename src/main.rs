@@ -20,6 +20,7 @@ mod page;
 mod planning;
 mod progress;
 mod report;
+mod run_options;
 mod secrets;
 mod size;
 mod ssh;

@@ -87,9 +87,9 @@ pub(crate) fn request(
             NetworkMode::None => Network::None,
             NetworkMode::Host => Network::Host,
         },
-        extra_hosts: extra_hosts(&options.add_host)?,
-        limits: rbuild_planner::Limits::default(),
-        allow_insecure: false,
+        extra_hosts: options.run.hosts()?,
+        limits: options.run.limits()?,
+        allow_insecure: options.run.allows_insecure()?,
         context_times,
         ignore: None,
     })
@@ -174,58 +174,9 @@ fn platforms(options: &[String]) -> Result<Vec<Platform>, Failure> {
     Ok(platforms)
 }
 
-/// `HOST:IP` or `HOST=IP`; an IPv6 address may stand in brackets.
-fn extra_hosts(options: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let mut hosts = Vec::new();
-    for option in options {
-        let invalid = || Failure::Usage(format!("invalid host {option}"));
-        let (host, addresses) = option
-            .split_once('=')
-            .or_else(|| option.split_once(':'))
-            .ok_or_else(invalid)?;
-        if host.is_empty()
-            || host
-                .chars()
-                .any(|c| c.is_whitespace() || c.is_control() || c == '#')
-        {
-            return Err(invalid());
-        }
-        for address in addresses.split(',') {
-            let bare = address
-                .strip_prefix('[')
-                .and_then(|rest| rest.strip_suffix(']'));
-            let address: std::net::IpAddr = bare
-                .unwrap_or(address)
-                .parse()
-                .map_err(|_not_an_address| invalid())?;
-            hosts.push((host.to_owned(), address.to_string()));
-        }
-    }
-    Ok(hosts)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_have_two_spellings() {
-        let hosts =
-            extra_hosts(&["a:1.2.3.4".into(), "b=::1".into(), "c:[fe80::1]".into()]).unwrap();
-        assert_eq!(hosts[0], ("a".into(), "1.2.3.4".into()));
-        assert_eq!(hosts[1], ("b".into(), "::1".into()));
-        assert_eq!(hosts[2], ("c".into(), "fe80::1".into()));
-        for bad in [
-            "a",
-            "a:",
-            "a:nope",
-            ":1.2.3.4",
-            "a b:1.2.3.4",
-            "x\n:1.2.3.4",
-        ] {
-            assert!(extra_hosts(&[bad.into()]).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn platforms_are_normalised_and_stand_once() {

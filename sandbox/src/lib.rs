@@ -41,7 +41,7 @@ pub use owner_record::{OWNER_ATTRIBUTE, OwnerRecord};
 pub use probe::{Overlay, landlock_abi, probe_overlay};
 pub use running::{Exit, Killer, Running};
 pub use spec::{
-    BindSource, Mount, MountKind, Network, Resource, Rlimit, Root, Spec, TargetKind, Upper,
-    mount_points,
+    BindSource, Mount, MountKind, Network, Privileges, Resource, Rlimit, Root, Spec, TargetKind,
+    Upper, mount_points,
 };
 pub use zygote::Zygote;

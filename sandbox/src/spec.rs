@@ -47,6 +47,20 @@ pub struct Spec {
     ///
     /// Meant for [`crate::Mode::SingleId`], where there is no second id to change to.
     pub fake_ownership: bool,
+    /// All that this process may do, the program may: no system call is filtered, `/proc` and `/sys` are as they are,
+    /// nothing is scoped. The namespaces stay. Only after [`crate::Zygote::start_for`] with
+    /// [`Privileges::OnDemand`]; with [`Spec::fake_ownership`] calls are filtered all the same.
+    pub privileged: bool,
+}
+
+/// What a helper process can give its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Privileges {
+    /// Never more than Docker's default capabilities.
+    #[default]
+    Few,
+    /// All that there are, to steps that are [`Spec::privileged`].
+    OnDemand,
 }
 
 impl Spec {
@@ -71,6 +85,7 @@ impl Spec {
             shm_size: 64 << 20,
             max_tasks: 32_768,
             fake_ownership: false,
+            privileged: false,
         }
     }
 }

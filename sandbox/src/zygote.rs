@@ -27,7 +27,7 @@ use crate::foreign::{Binfmt, mount_here};
 use crate::idmap::{Helper, Map};
 use crate::init::{self, Host, Job};
 use crate::running::Running;
-use crate::spec::{Network, Spec};
+use crate::spec::{Network, Privileges, Spec};
 use crate::status::ignore;
 use crate::sys::{self, Cloned, Fork, SingleThread};
 use crate::wire;
@@ -60,6 +60,15 @@ impl Zygote {
     ///
     /// [`SandboxError::Threads`] if other threads run, [`SandboxError::Start`] if the kernel has no process left.
     pub fn start() -> Result<Self, SandboxError> {
+        Self::start_for(Privileges::Few)
+    }
+
+    /// [`Zygote::start`] of a helper that can give its steps these privileges.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Zygote::start`].
+    pub fn start_for(privileges: Privileges) -> Result<Self, SandboxError> {
         let start = |step: &str| {
             let step = String::from(step);
             move |source| SandboxError::Start { step, source }
@@ -83,7 +92,7 @@ impl Zygote {
             }),
             Fork::Child => {
                 // A panic must not run the destructors of what was copied from the parent.
-                let serving = AssertUnwindSafe(|| serve(single, theirs, parent));
+                let serving = AssertUnwindSafe(|| serve(single, theirs, parent, privileges));
                 drop(catch_unwind(serving)); // there is nobody to report to
                 sys::exit_now(BROKEN)
             }
@@ -242,11 +251,11 @@ fn parse_answer((bytes, fds): Message<8>) -> Result<(i32, OwnedFd), SandboxError
 }
 
 /// The helper's whole life. Returns when it should end.
-fn serve(single: SingleThread, socket: OwnedFd, parent: Pid) {
+fn serve(single: SingleThread, socket: OwnedFd, parent: Pid, privileges: Privileges) {
     if prepare(socket.as_fd(), parent).is_err() {
         return;
     }
-    let host = Host::prepare();
+    let host = Host::prepare(privileges);
     while let Ok((request, fds)) = receive::<1>(socket.as_fd()) {
         // Nothing at all is the end of the building process.
         let Some(request) = request.first() else {

@@ -26,6 +26,7 @@ mod instructions;
 mod isolation;
 mod keys;
 mod layer_listings;
+mod limits;
 mod lint;
 mod memory;
 mod mounts;

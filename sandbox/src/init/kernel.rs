@@ -136,10 +136,13 @@ const HIDDEN_HERE: &str = "\
 mount /proc (parts of this machine's own /proc are hidden, as in containers, and before Linux 6.12 it cannot be shared: \
 start the container with --security-opt systempaths=unconfined, or with podman --security-opt unmask=ALL)";
 
-/// Mounts `/sys` read-only: a fresh one where the network namespace is ours to show, else the host's.
-pub(super) fn mount_sys(root: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+/// Mounts `/sys`: a fresh one where the network namespace is ours to show, else the host's.
+pub(super) fn mount_sys(root: BorrowedFd<'_>, is_writable: bool) -> Result<OwnedFd, Failure> {
     let target = open_target(root, "sys", OFlags::DIRECTORY)?;
-    let attributes = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let mut attributes = INERT;
+    if !is_writable {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
     let mount = match new_mount("sysfs", &[], attributes) {
         Err(Errno::PERM | Errno::ACCESS | Errno::BUSY) => {
             let host = open_directory("/sys".as_ref())?;
@@ -148,12 +151,12 @@ pub(super) fn mount_sys(root: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
         result => result.doing(|| String::from("mount /sys"))?,
     };
     attach(mount.as_fd(), target.as_fd()).doing(|| String::from("attach /sys"))?;
-    mount_cgroup(&mount);
+    mount_cgroup(&mount, attributes);
     Ok(mount)
 }
 
 /// Shows the step's own control group, from which programs read their limits. Without version 2 there is none.
-fn mount_cgroup(sys: &OwnedFd) {
+fn mount_cgroup(sys: &OwnedFd, attributes: MountAttrFlags) {
     const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
     let Ok(host) = rustix::fs::statfs("/sys/fs/cgroup") else {
         return;
@@ -161,7 +164,6 @@ fn mount_cgroup(sys: &OwnedFd) {
     if host.f_type != CGROUP2 {
         return;
     }
-    let attributes = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let attached = new_mount("cgroup2", &[], attributes).and_then(|mount| {
         let target = open_beneath(sys, "fs/cgroup")?;
         attach(mount.as_fd(), target.as_fd())

@@ -22,7 +22,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Signal};
 
 use crate::seccomp::{self, Ownership};
-use crate::spec::{Network, Spec};
+use crate::spec::{Network, Privileges, Spec};
 use crate::status::{Doing as _, Failure, Status};
 use crate::sys::{self, Fork, SignalSet, SingleThread};
 use crate::wire;
@@ -47,6 +47,8 @@ pub(crate) struct Host {
     scopes: bool,
     /// Why [`payload::drop_bounding_set`] failed, if it did.
     unbound: Option<Failure>,
+    /// With [`Privileges::OnDemand`] every step gives up itself what it may not have.
+    privileges: Privileges,
     /// Whether the limit of pids belongs to the pid namespace (and not to the machine).
     own_pid_max: bool,
 }
@@ -54,7 +56,7 @@ pub(crate) struct Host {
 impl Host {
     /// Looks at the machine, and gives this process what all steps inherit: default signal actions and a small
     /// bounding set of capabilities. To be called by the helper process.
-    pub(crate) fn prepare() -> Self {
+    pub(crate) fn prepare(privileges: Privileges) -> Self {
         sys::default_signal_actions();
         let release = rustix::system::uname()
             .release()
@@ -65,16 +67,20 @@ impl Host {
             fake: seccomp::program(Ownership::Fake),
             recorded: seccomp::program(Ownership::Recorded),
             scopes: sys::landlock_abi() >= 6,
-            unbound: payload::drop_bounding_set().err(),
+            unbound: match privileges {
+                Privileges::Few => payload::drop_bounding_set().err(),
+                Privileges::OnDemand => None,
+            },
+            privileges,
             own_pid_max: at_least(&release, 6, 14),
         }
     }
 
-    fn filter(&self, spec: &Spec) -> &[sock_filter] {
+    fn filter(&self, spec: &Spec) -> Option<&[sock_filter]> {
         if spec.fake_ownership {
-            &self.fake
+            Some(&self.fake)
         } else {
-            &self.real
+            (!spec.privileged).then_some(&self.real)
         }
     }
 }
@@ -148,7 +154,8 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
                         filter: host.filter(&spec),
                         unbound: host.unbound.as_ref(),
                         owners,
-                        scopes: host.scopes,
+                        scopes: host.scopes && !spec.privileged,
+                        privileges: host.privileges,
                         dev: root.dev.as_fd(),
                         stdout: stdout.as_fd(),
                         stderr: stderr.as_fd(),
@@ -207,7 +214,9 @@ fn prepare(host: &Host, content: OwnedFd) -> Result<(Spec, root::NewRoot), Failu
     if host.own_pid_max && spec.max_tasks > 0 && !root.proc.is_shared {
         limits::limit_tasks(root.proc.fd.as_fd(), spec.max_tasks)?;
     }
-    kernel::hide(&root)?;
+    if !spec.privileged {
+        kernel::hide(&root)?;
+    }
     root::enter(&root)?;
     rustix::system::sethostname(spec.hostname.as_bytes())
         .doing(|| format!("set the host name {}", spec.hostname))?;

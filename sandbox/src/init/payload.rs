@@ -11,7 +11,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
 use super::limits;
 use crate::files::open_inside;
-use crate::spec::{DEFAULT_PATH, Spec};
+use crate::spec::{DEFAULT_PATH, Privileges, Spec};
 use crate::status::{Doing as _, Failure, Status, ignore};
 use crate::sys::{self, SignalSet};
 use crate::zygote::send;
@@ -40,12 +40,14 @@ const SCOPES: u64 = 3;
 pub(super) struct Program<'a> {
     /// The step.
     pub spec: &'a Spec,
-    /// The system calls it may make.
-    pub filter: &'a [sock_filter],
+    /// The system calls it may make; all if there is none.
+    pub filter: Option<&'a [sock_filter]>,
     /// Who is asked about owners of files.
     pub owners: Option<Owners<'a>>,
     /// Why the bounding set could not be reduced, in which case no program may run.
     pub unbound: Option<&'a Failure>,
+    /// What the helper process left.
+    pub privileges: Privileges,
     /// Whether Landlock can keep it from abstract sockets and processes outside of the sandbox.
     pub scopes: bool,
     /// The root's `/dev`.
@@ -90,6 +92,16 @@ fn give_up(program: &Program<'_>) -> Result<(), Failure> {
     if let Some(failure) = program.unbound {
         return Err(failure.clone());
     }
+    match (program.privileges, spec.privileged) {
+        (Privileges::Few, false) | (Privileges::OnDemand, true) => {}
+        (Privileges::OnDemand, false) => drop_bounding_set()?,
+        (Privileges::Few, true) => {
+            return Err(Failure {
+                step: String::from("run a privileged program: none is allowed here"),
+                errno: libc::EPERM,
+            });
+        }
+    }
     SignalSet::of(&[])
         .block()
         .doing(|| String::from("unblock signals"))?;
@@ -107,16 +119,14 @@ fn give_up(program: &Program<'_>) -> Result<(), Failure> {
 
 /// Where something listens already to another filter of this process (as some containers do), owners are forgotten.
 fn install_filter(program: &Program<'_>) -> io::Result<()> {
-    let Some(owners) = &program.owners else {
-        return sys::install_filter(program.filter);
-    };
-    match sys::install_filter_with_listener(owners.filter) {
-        Ok(listener) => Ok(send(owners.socket, &[0], &[listener.as_fd()])?),
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-            sys::install_filter(program.filter)
+    if let Some(owners) = &program.owners {
+        match sys::install_filter_with_listener(owners.filter) {
+            Ok(listener) => return Ok(send(owners.socket, &[0], &[listener.as_fd()])?),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
+    program.filter.map_or(Ok(()), sys::install_filter)
 }
 
 /// Enters a user namespace in which ids are what they are here. That gives every capability in it anew.
@@ -207,7 +217,9 @@ fn keep_capabilities(spec: &Spec) -> Result<(), Failure> {
     let dropping = || String::from("drop capabilities");
     let now = rustix::thread::capabilities(None).doing(dropping)?;
     let root = spec.fake_ownership || spec.uid == 0;
-    let kept = if root {
+    let kept = if root && spec.privileged {
+        now.permitted
+    } else if root {
         CAPABILITIES & now.permitted
     } else {
         CapabilitySet::empty()

@@ -50,7 +50,7 @@ pub(super) fn assemble(spec: &Spec, may_share_proc: bool) -> Result<NewRoot, Fai
     let staging = Staging::new()?;
     let root = system.mount(&staging)?;
     let proc = kernel::mount_proc(root.as_fd(), may_share_proc)?;
-    let sys = kernel::mount_sys(root.as_fd())?;
+    let sys = kernel::mount_sys(root.as_fd(), spec.privileged)?;
     let dev = kernel::mount_dev(root.as_fd(), spec, &nodes)?;
     mounts::attach_all(&staging, root.as_fd(), sources, spec.fake_ownership)?;
     let null = nodes.null;

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use rbuild_cache::record::Record;
 use rbuild_image::layer::Rootfs;
-use rbuild_planner::{Network, Run};
+use rbuild_planner::{Network, Run, Security};
 use rbuild_sandbox::{Exit, Mount, MountKind, Resource, Rlimit, Spec};
 
 use self::inputs::Inputs;
@@ -175,6 +175,7 @@ fn spec(
             },
         });
     }
+    spec.privileged = run.security == Security::Insecure;
     spec.mounts.append(&mut mounts.mounts);
     if let Some(size) = run.limits.shm_size {
         spec.shm_size = size;
