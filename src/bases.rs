@@ -59,6 +59,14 @@ impl Origins {
 
 impl BlobFetcher for Origins {
     fn fetch(&self, origin: &LayerOrigin) -> Result<Box<dyn Read + Send>, ImageError> {
+        self.resume(origin, &mut std::io::empty())
+    }
+
+    fn resume(
+        &self,
+        origin: &LayerOrigin,
+        have: &mut dyn Read,
+    ) -> Result<Box<dyn Read + Send>, ImageError> {
         let failed = |source| ImageError::Fetch {
             digest: origin.descriptor.digest,
             origin: origin.location.clone(),
@@ -66,12 +74,18 @@ impl BlobFetcher for Origins {
         };
         if origin.kind == LAYOUT {
             let layout = Layout::open(Path::new(&origin.location))?;
-            return Ok(Box::new(layout.verified_blob(&origin.descriptor)?));
+            let mut blob = layout.verified_blob(&origin.descriptor)?;
+            let mut skip = || {
+                let n_bytes = std::io::copy(have, &mut std::io::sink())?;
+                std::io::copy(&mut (&mut blob).take(n_bytes), &mut std::io::sink())
+            };
+            skip().map_err(|error| failed(error.into()))?;
+            return Ok(Box::new(blob));
         }
         let reference = Reference::parse(&origin.location)?;
         let client = self.client().map_err(|problem| failed(problem.into()))?;
         let blob = client
-            .blob(&reference, &origin.descriptor)
+            .resume_blob(&reference, &origin.descriptor, have)
             .map_err(|error| failed(error.into()))?;
         Ok(Box::new(blob))
     }

@@ -28,6 +28,22 @@ use rbuild_image::store::Store;
 struct Remote {
     blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
     n_fetched: AtomicUsize,
+    /// After how many bytes the next connection breaks.
+    breaks_after: Mutex<Option<usize>>,
+    /// How many bytes were there when a download went on.
+    resumed_at: Mutex<Vec<usize>>,
+}
+
+/// A connection that breaks at its end.
+struct Broken(std::io::Cursor<Vec<u8>>);
+
+impl Read for Broken {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(buffer) {
+            Ok(0) => Err(std::io::ErrorKind::ConnectionReset.into()),
+            other => other,
+        }
+    }
 }
 
 impl BlobFetcher for Remote {
@@ -40,7 +56,22 @@ impl BlobFetcher for Remote {
             origin: origin.location.clone(),
             source: "404".into(),
         })?;
-        Ok(Box::new(std::io::Cursor::new(bytes)))
+        Ok(match self.breaks_after.lock().unwrap().take() {
+            Some(n_bytes) => Box::new(Broken(std::io::Cursor::new(bytes[..n_bytes].to_vec()))),
+            None => Box::new(std::io::Cursor::new(bytes)),
+        })
+    }
+
+    fn resume(
+        &self,
+        origin: &Origin,
+        have: &mut dyn Read,
+    ) -> Result<Box<dyn Read + Send>, ImageError> {
+        let (mut earlier, mut all) = (Vec::new(), Vec::new());
+        have.read_to_end(&mut earlier).unwrap();
+        self.fetch(origin)?.read_to_end(&mut all).unwrap();
+        self.resumed_at.lock().unwrap().push(earlier.len());
+        Ok(Box::new(std::io::Cursor::new(all.split_off(earlier.len()))))
     }
 }
 
@@ -284,6 +315,51 @@ fn a_layer_is_fetched_when_it_is_needed() {
         assert_eq!(place.remote.n_fetched.load(Ordering::SeqCst), 1);
         assert_eq!(again.origins(&id).len(), 1);
     }
+}
+
+/// A broken connection costs what it has not brought yet; damaged leftovers cost themselves.
+#[test]
+fn a_download_goes_on_where_it_ended() {
+    for damaged in [false, true] {
+        let place = Place::new();
+        let layers = place.layers();
+        let bytes = packed_as(Compression::None);
+        let half = bytes.len() / 2;
+        let blob = offer(&place, &layers, diff_id(), OCI_LAYER, &bytes);
+        let part = layers.store().ingest_path(&blob.digest);
+        *place.remote.breaks_after.lock().unwrap() = Some(half);
+        layers.tree(&diff_id()).unwrap_err();
+        assert_eq!(fs_err::read(&part).unwrap(), bytes[..half]);
+        if damaged {
+            fs_err::write(&part, vec![b'x'; half]).unwrap();
+        }
+        layers.tree(&diff_id()).unwrap();
+        assert_eq!(*place.remote.resumed_at.lock().unwrap(), [half]);
+        assert_eq!(
+            layers.store().read_blob(&blob.digest, 1 << 20).unwrap(),
+            bytes
+        );
+        assert_eq!(fs_err::read_dir(part.parent().unwrap()).unwrap().count(), 0);
+    }
+    // What is wrong is not kept.
+    let place = Place::new();
+    let layers = place.layers();
+    let blob = offer(
+        &place,
+        &layers,
+        diff_id(),
+        OCI_LAYER,
+        &packed_as(Compression::None),
+    );
+    place
+        .remote
+        .blobs
+        .lock()
+        .unwrap()
+        .insert(blob.digest, b"other".to_vec());
+    layers.tree(&diff_id()).unwrap_err();
+    let part = layers.store().ingest_path(&blob.digest);
+    assert_eq!(fs_err::read_dir(part.parent().unwrap()).unwrap().count(), 0);
 }
 
 #[test]

@@ -175,7 +175,10 @@ impl Finish<'_> {
         // What killed builds left. Now, because making files is slow on some file systems while
         // many are being removed.
         self.workplace.store.sweep_tmp()?;
-        prune::after_build(self.workplace, [record.id].into())?;
+        // The image is there, whatever comes of this.
+        if let Err(failure) = prune::after_build(self.workplace, [record.id].into()) {
+            output::note(&failure.render());
+        }
         self.write_files(&record, &exported)?;
         self.say(&record, destinations)
     }

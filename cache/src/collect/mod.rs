@@ -124,11 +124,18 @@ pub fn collect(
     };
     let mut done = Collected::default();
     if !wish.dry_run {
-        let tmp = store.root().join("tmp");
-        let before = disk_usage(&tmp)?;
+        let staging = || -> Result<u64, CacheError> {
+            let folders = ["tmp", "ingest"].map(|name| disk_usage(&store.root().join(name)));
+            let [tmp, downloads] = folders;
+            Ok(tmp? + downloads?)
+        };
+        let before = staging()?;
         store.sweep_tmp()?;
+        if wish.cache != Cache::Keep {
+            store.sweep_downloads()?;
+        }
         sweep_locks(locks)?;
-        done.freed_bytes = before.saturating_sub(disk_usage(&tmp)?);
+        done.freed_bytes = before.saturating_sub(staging()?);
     }
     let mut collection = Collection {
         layers,

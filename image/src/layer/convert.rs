@@ -154,19 +154,24 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Writes what is read to a file as well.
+/// Writes what is read to a file as well, but for what is there already.
 pub(super) struct Tee<R> {
     input: R,
     copy: fs_err::File,
     n_bytes: u64,
+    n_there: u64,
+    is_broken: bool,
 }
 
 impl<R: Read> Tee<R> {
-    pub(super) fn new(input: R, copy: fs_err::File) -> Self {
+    /// The first `n_there` bytes are not written.
+    pub(super) fn new(input: R, copy: fs_err::File, n_there: u64) -> Self {
         Self {
             input,
             copy,
             n_bytes: 0,
+            n_there,
+            is_broken: false,
         }
     }
 
@@ -175,16 +180,29 @@ impl<R: Read> Tee<R> {
         self.n_bytes
     }
 
+    /// Reports whether the input ended with an error, and not for the bytes that it gave.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// Reads what nobody has read yet.
-    pub(super) fn drain(self) -> io::Result<()> {
+    pub(super) fn drain(&mut self) -> io::Result<()> {
         io::copy(&mut BufReader::with_capacity(BUFFER, self), &mut io::sink()).map(drop)
     }
 }
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n_bytes = self.input.read(buffer)?;
-        self.copy.write_all(&buffer[..n_bytes])?;
+        let n_bytes = self.input.read(buffer).inspect_err(|error| {
+            let inner = error.get_ref();
+            let is_about_bytes = inner
+                .and_then(|inner| inner.downcast_ref::<ImageError>())
+                .is_some();
+            self.is_broken = !is_about_bytes && error.kind() != io::ErrorKind::Interrupted;
+        })?;
+        let there = self.n_there.saturating_sub(self.n_bytes);
+        let n_known = usize::try_from(there).map_or(n_bytes, |there| there.min(n_bytes));
+        self.copy.write_all(&buffer[n_known..n_bytes])?;
         self.n_bytes += n_bytes as u64;
         Ok(n_bytes)
     }

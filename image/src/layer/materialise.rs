@@ -13,10 +13,11 @@ use crate::digest::DiffId;
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
 use crate::media::{Encoding, Format, is_layer};
-use crate::store::Verified;
+use crate::store::{StagingDir, Verified};
 
 use super::compression::{Compression, decompress};
 use super::convert::{Hashing, Source, Tee, convert, unwrap_io};
+use super::download::Download;
 use super::folder::{LayerFolder, Origin};
 use super::index::LayerIndex;
 use super::store::LayerStore;
@@ -29,6 +30,20 @@ const TREE: &str = "tree";
 
 /// Most bytes that are read only to tell what is wrong with a blob.
 const MAX_DRAINED: u64 = 16 << 20;
+
+/// A blob that came whole.
+struct Received {
+    unpacked: Unpacked,
+    compression: Compression,
+}
+
+/// What there is of a blob that did not come whole.
+enum Rest {
+    /// The next download can go on from here.
+    Good,
+    /// Nothing that helps.
+    Worthless,
+}
 
 /// What is to be made of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +219,7 @@ impl LayerStore {
     }
 
     /// Fetches the blob of an origin, stores it and makes what is wanted of it, all in one pass.
-    /// If anything is wrong with it, nothing stays.
+    /// If anything is wrong with it, nothing stays; if the connection breaks, the next one goes on.
     pub(super) fn fetch(
         &self,
         folder: &LayerFolder<'_>,
@@ -212,14 +227,79 @@ impl LayerStore {
         origin: &Origin,
         wanted: Wanted,
     ) -> Result<Arc<LayerIndex>, ImageError> {
+        let mut download = Download::open(self.store(), &origin.descriptor.digest)?;
+        let n_there = download.size()?;
+        let mut outcome = self.receive(&mut download, origin, wanted);
+        if n_there > 0 && matches!(outcome, Err((_, Rest::Worthless))) {
+            // What was there of an earlier download may be to blame.
+            download.restart()?;
+            outcome = self.receive(&mut download, origin, wanted);
+        }
+        let (received, staging) = match outcome {
+            Ok(received) => received,
+            Err((error, Rest::Good)) => {
+                download.keep();
+                return Err(error);
+            }
+            Err((error, Rest::Worthless)) => return Err(error),
+        };
+        let Received {
+            unpacked,
+            compression,
+        } = received;
+        check_diff_id(&unpacked, diff_id)?;
+        download.publish(self.store(), &origin.descriptor.digest)?;
+        self.note_blob(folder, compression, &origin.descriptor)?;
+        self.publish_unpacked(folder, diff_id, unpacked, staging.path())
+    }
+
+    /// Reads a blob to its end, into the download and unpacked into a new staging folder.
+    fn receive(
+        &self,
+        download: &mut Download,
+        origin: &Origin,
+        wanted: Wanted,
+    ) -> Result<(Received, StagingDir), (ImageError, Rest)> {
+        let worthless = |error| (error, Rest::Worthless);
         let blob = &origin.descriptor;
-        let staging = self.store().staging_dir()?;
-        let path = staging.path().join("blob");
-        let copy = fs_err::File::create(&path).map_err(ImageError::io("store a layer"))?;
-        let input = self.fetcher().fetch(origin)?;
-        let mut input = Tee::new(Verified::new(input, blob.clone()), copy);
-        let (encoding, mut decoded) = decompress(Box::new(&mut input), None).map_err(unwrap_io)?;
-        let unpacked = unpack_into(&mut decoded, staging.path(), self.tree_for(wanted));
+        let staging = self.store().staging_dir().map_err(worthless)?;
+        let n_there = download.size().map_err(worthless)?;
+        let input = self.input(download, n_there, origin).map_err(worthless)?;
+        let copy = download.writer().map_err(worthless)?;
+        let mut input = Tee::new(Verified::new(input, blob.clone()), copy, n_there);
+        let received = self.unpack_all(&mut input, blob, staging.path(), wanted);
+        let has_more = input.n_bytes() > n_there && input.n_bytes() < blob.size;
+        match received {
+            Ok(received) => Ok((received, staging)),
+            Err(error) if input.is_broken() && has_more => Err((error, Rest::Good)),
+            Err(error) => Err((error, Rest::Worthless)),
+        }
+    }
+
+    /// What is there, then what the origin has after it.
+    fn input(
+        &self,
+        download: &Download,
+        n_there: u64,
+        origin: &Origin,
+    ) -> Result<Box<dyn Read + Send>, ImageError> {
+        if n_there == 0 {
+            return self.fetcher().fetch(origin);
+        }
+        let mut have = download.reader()?.take(n_there);
+        let rest = self.fetcher().resume(origin, &mut have)?;
+        Ok(Box::new(download.reader()?.take(n_there).chain(rest)))
+    }
+
+    fn unpack_all(
+        &self,
+        input: &mut Tee<Verified<Box<dyn Read + Send>>>,
+        blob: &Descriptor,
+        staging: &Path,
+        wanted: Wanted,
+    ) -> Result<Received, ImageError> {
+        let (encoding, mut decoded) = decompress(Box::new(&mut *input), None).map_err(unwrap_io)?;
+        let unpacked = unpack_into(&mut decoded, staging, self.tree_for(wanted));
         drop(decoded);
         // What is behind the end counts for the digest too. A wrong digest explains whatever else
         // is wrong with the bytes, so it is told first, unless finding out takes long.
@@ -228,12 +308,10 @@ impl LayerStore {
             let drained = input.drain().map_err(ImageError::io("fetch a layer"));
             drained.map_err(unwrap_io)?;
         }
-        let unpacked = unpacked.map_err(unwrap_io)?;
-        let compression = compression_of(encoding)?;
-        check_diff_id(&unpacked, diff_id)?;
-        self.store().publish_file(&path, &blob.digest)?;
-        self.note_blob(folder, compression, blob)?;
-        self.publish_unpacked(folder, diff_id, unpacked, staging.path())
+        Ok(Received {
+            unpacked: unpacked.map_err(unwrap_io)?,
+            compression: compression_of(encoding)?,
+        })
     }
 
     fn publish_unpacked(

@@ -3,6 +3,7 @@
 mod assemble;
 pub mod compression;
 mod convert;
+mod download;
 pub mod entry;
 mod fault;
 mod folder;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +36,25 @@ pub trait BlobFetcher: Send + Sync {
     /// # Errors
     /// [`ImageError::Fetch`] if the origin does not have it or cannot be asked.
     fn fetch(&self, origin: &Origin) -> Result<Box<dyn Read + Send>, ImageError>;
+
+    /// Returns what follows `have`, the beginning of the blob that an earlier download brought.
+    ///
+    /// # Errors
+    /// As for [`BlobFetcher::fetch`].
+    fn resume(
+        &self,
+        origin: &Origin,
+        have: &mut dyn Read,
+    ) -> Result<Box<dyn Read + Send>, ImageError> {
+        let failed = ImageError::io("resume a download");
+        let mut skip = || {
+            let n_bytes = io::copy(have, &mut io::sink())?;
+            let mut input = self.fetch(origin).map_err(io::Error::other)?;
+            io::copy(&mut (&mut input).take(n_bytes), &mut io::sink())?;
+            Ok(input)
+        };
+        skip().map_err(failed)
+    }
 }
 
 /// Fetches nothing.
