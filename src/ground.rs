@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use rbuild_executor::Sandbox;
-use rbuild_sandbox::{Isolation, Mode, Privileges, QemuDirs, SandboxError, Zygote, enter};
+use rbuild_sandbox::{Cgroup, Isolation, Mode, Privileges, QemuDirs, SandboxError, Zygote, enter};
 
 use crate::report::{self, Failure};
 
@@ -69,7 +69,11 @@ impl From<IsolationMode> for Isolation {
 }
 
 /// Namespaces and the helper process, or why there are none.
-pub(crate) struct Ground(Result<Sandbox, String>);
+pub(crate) struct Ground {
+    sandbox: Result<Sandbox, String>,
+    /// Behind the sandbox: it can be removed once the helper process is gone.
+    cgroup: Option<Cgroup>,
+}
 
 impl Ground {
     /// Enters namespaces. To be called while this process has one thread.
@@ -84,8 +88,10 @@ impl Ground {
         let sandbox = enter(options.isolation.into())
             .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start_for(privileges)?, qemu)));
         match sandbox {
-            Ok(sandbox) => Ok(Self(Ok(sandbox))),
-            Err(error) if options.isolation == IsolationMode::Auto => Ok(Self(Err(told(&error)))),
+            Ok(sandbox) => Ok(Self::of(Ok(sandbox))),
+            Err(error) if options.isolation == IsolationMode::Auto => {
+                Ok(Self::of(Err(told(&error))))
+            }
             Err(error) => Err(match error.help() {
                 Some(help) => Failure::with_help(report::chain(&error), help),
                 None => error.into(),
@@ -93,14 +99,35 @@ impl Ground {
         }
     }
 
+    fn of(sandbox: Result<Sandbox, String>) -> Self {
+        Self {
+            sandbox,
+            cgroup: None,
+        }
+    }
+
+    /// Puts all steps into a control group below this one.
+    pub(crate) fn join(&mut self, cgroup_parent: Option<&str>) -> Result<(), Failure> {
+        if let (Ok(sandbox), Some(parent)) = (&self.sandbox, cgroup_parent) {
+            self.cgroup = Some(Cgroup::below(parent, &sandbox.zygote).map_err(|error| {
+                Failure::with_help(
+                    report::chain(&error),
+                    "an ordinary user can use groups that were delegated to them, e.g. by \
+                     systemd-run --user --scope -p Delegate=yes",
+                )
+            })?);
+        }
+        Ok(())
+    }
+
     /// What steps run in, or why they cannot.
     pub(crate) fn sandbox(&self) -> Result<&Sandbox, String> {
-        self.0.as_ref().map_err(Clone::clone)
+        self.sandbox.as_ref().map_err(Clone::clone)
     }
 
     /// What this process is root of; without a sandbox, of nothing.
     pub(crate) fn mode(&self) -> Mode {
-        match &self.0 {
+        match &self.sandbox {
             Ok(sandbox) => sandbox.entered.mode,
             Err(_) if rustix::process::geteuid().is_root() => Mode::Root,
             Err(_) => Mode::SingleId,

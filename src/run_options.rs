@@ -19,6 +19,9 @@ pub(crate) struct RunArguments {
     /// Limit what processes of RUN steps may use, e.g. nofile=1024:2048
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<String>,
+    /// Put RUN steps into a control group below this one
+    #[arg(long, value_name = "CGROUP")]
+    pub(crate) cgroup_parent: Option<String>,
     /// Allow what is refused otherwise: security.insecure, network.host
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
@@ -41,7 +44,7 @@ impl RunArguments {
         Ok(Limits {
             ulimits: ulimits.collect::<Result<_, _>>()?,
             shm_size: shm_size.transpose()?,
-            cgroup_parent: None,
+            cgroup_parent: self.cgroup_parent.clone(),
         })
     }
 

@@ -14,6 +14,7 @@
 //!
 //! The crate knows nothing of Dockerfiles, layers, images or caches. It needs Linux 5.12 or later.
 
+mod cgroup;
 mod check;
 mod enter;
 mod error;
@@ -33,6 +34,7 @@ mod sys;
 mod wire;
 mod zygote;
 
+pub use cgroup::{Cgroup, CgroupError};
 pub use enter::{Entered, Isolation, Mode, enter};
 pub use error::SandboxError;
 pub use foreign::{Architecture, Binfmt, MachineRules, QemuDirs};

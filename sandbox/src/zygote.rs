@@ -99,6 +99,11 @@ impl Zygote {
         }
     }
 
+    /// The helper's number.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.map_or(0, |pid| pid.as_raw_nonzero().get())
+    }
+
     /// Starts a step. Its output goes to `stdout` and `stderr`, which should be pipes; its input is empty.
     ///
     /// Returns as soon as the process exists: what fails while the sandbox is set up, or when the program is

@@ -41,7 +41,8 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     prune::check_cap()?;
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.
-    let ground = Ground::enter(&options.sandbox, options.plan.run.privileges()?)?;
+    let mut ground = Ground::enter(&options.sandbox, options.plan.run.privileges()?)?;
+    ground.join(options.plan.run.cgroup_parent.as_deref())?;
     let agents = ssh::open_all(&options.ssh)?;
     let fetching = Fetching::new(root, Arc::clone(&secrets));
     let input = context::open(&options.plan, &fetching)?;
