@@ -6,6 +6,7 @@ use rbuild_image::audit::{self, Checked, Fault};
 use rbuild_image::layer::LayerStore;
 use rbuild_image::store::Wait;
 
+use crate::collect::folders;
 use crate::database::{self, Database};
 use crate::error::CacheError;
 use crate::flight::sweep_locks;
@@ -42,6 +43,8 @@ pub struct Report {
     pub n_layers: usize,
     /// Images and names.
     pub names: Checked,
+    /// Cache mounts.
+    pub n_mounts: usize,
     /// Records of steps.
     pub n_records: usize,
     /// What is wrong.
@@ -82,6 +85,7 @@ pub fn audit(
     let mut faults = Vec::new();
     audit.report.names = audit::check_names(layers, &mut faults)?;
     audit.settle(faults)?;
+    audit.mounts()?;
     audit.database(database)?;
     Ok(audit.report)
 }
@@ -107,6 +111,18 @@ impl Audit<'_> {
             reason,
             is_repaired,
         });
+    }
+
+    fn mounts(&mut self) -> Result<(), CacheError> {
+        let store = self.layers.store();
+        for folder in folders::mounts(store)? {
+            self.report.n_mounts += 1;
+            if let Some(reason) = folder.fault(store)? {
+                let is_repaired = self.repair == Repair::Yes && folder.remove(store)?;
+                self.find(folder.path(), reason, is_repaired);
+            }
+        }
+        Ok(())
     }
 
     fn database(&mut self, path: &Path) -> Result<(), CacheError> {

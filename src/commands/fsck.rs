@@ -79,12 +79,13 @@ fn text(report: &Report) -> String {
         n => format!("{n} things are wrong"),
     };
     let summary = format!(
-        "{} blobs ({}), {} layers, {} images, {} names, {} records: {verdict}\n",
+        "{} blobs ({}), {} layers, {} images, {} names, {} cache mounts, {} records: {verdict}\n",
         report.n_blobs,
         human_size(report.blob_bytes),
         report.n_layers,
         report.names.n_images,
         report.names.n_names,
+        report.n_mounts,
         report.n_records,
     );
     text + &summary
@@ -109,6 +110,7 @@ fn document(report: &Report) -> serde_json::Value {
             "layers": report.n_layers,
             "images": report.names.n_images,
             "names": report.names.n_names,
+            "mounts": report.n_mounts,
             "records": report.n_records,
         },
         "findings": findings,

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::env::user_namespaces;
 use crate::support::processes::{signal, wait_until};
 use crate::support::run::Run;
-use crate::support::{TestEnv, bases, need};
+use crate::support::{TestEnv, bases, need, users};
 
 /// Equal steps have equal results.
 const EPOCH: &str = "--build-arg=SOURCE_DATE_EPOCH=1";
@@ -483,10 +484,56 @@ RUN --mount=type=cache,target=/c ls /c; echo x > /c/file; echo started > /dev/st
     let usage: Value =
         serde_json::from_str(&env.rbuild(["df", "--format=json"]).ok().stdout).unwrap();
     assert_eq!(usage["Total"], du(&env.store()));
+    let note = files(&env.store(), "mounts")
+        .into_iter()
+        .find(|file| file.ends_with("cache.json"))
+        .unwrap();
+    let text = fs_err::read(&note).unwrap();
+    fs_err::write(&note, &text[..9]).unwrap();
+    let run = env.rbuild(["fsck"]).fails(1);
+    assert!(run.stdout.contains("cache.json"), "{}", run.report());
+    fs_err::write(&note, text).unwrap();
+    assert_sound(&env);
     let run = env.rbuild(["prune", "-f", "--filter=until=1h"]).ok();
     assert!(!run.stdout.contains("mounts/"), "{}", run.report());
     let run = env.rbuild(["builder", "prune", "-f"]).ok();
     assert!(run.stdout.contains("mounts/"), "{}", run.report());
     assert_eq!(files(&env.store(), "mounts"), Vec::<PathBuf>::new());
     assert_sound(&env);
+}
+
+/// Trees of an ordinary user hold files of other users of the namespace.
+#[test]
+fn an_ordinary_user_keeps_a_store() {
+    let user = users::ordinary(true).filter(user_namespaces);
+    need!(
+        bases::busybox().is_some() && user.is_some(),
+        "{NEEDS} and an ordinary user"
+    );
+    let env = TestEnv::of(user.unwrap());
+    import(&env);
+    let dockerfile = "\
+FROM busybox AS first
+RUN mkdir /d; echo x > /d/f; chown -R 7:8 /d; chmod 700 /d; chmod 600 /d/f
+FROM busybox
+COPY --from=first /d /d
+RUN chown 9:9 /d/f
+";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    let id = env.build(&context, &["-t", "app", EPOCH]);
+    assert_sound(&env);
+    env.rbuild(["df", "-v"]).ok();
+    let run = env.rbuild(["prune", "-f"]).ok();
+    assert!(
+        run.stdout.contains("Deleted build cache"),
+        "{}",
+        run.report()
+    );
+    assert_sound(&env);
+    assert_eq!(env.build(&context, &["-t", "app", EPOCH]), id);
+    env.rbuild(["prune", "-af"]).ok();
+    for folder in ["layers", "tmp"] {
+        let left = fs_err::read_dir(env.store().join(folder)).unwrap().count();
+        assert_eq!(left, 0, "{folder}");
+    }
 }

@@ -27,6 +27,51 @@ impl Folder {
         }
     }
 
+    /// Says what is wrong with a cache mount that nobody uses at the moment.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`]
+    pub(crate) fn fault(&self, store: &Store) -> Result<Option<String>, CacheError> {
+        let path = store.root().join(self.path());
+        let Self::Mount(_) = self else {
+            return Ok(None);
+        };
+        let Some(_locks) = self.lock(&path)? else {
+            return Ok(None);
+        };
+        let mut has_instance = false;
+        for entry in fs_err::read_dir(&path)? {
+            let entry = entry?;
+            let is_instance = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.parse::<u64>().is_ok());
+            if is_instance && !entry.file_type()?.is_dir() {
+                return Ok(Some(format!("{} is no folder", entry.path().display())));
+            }
+            has_instance |= is_instance;
+        }
+        if !has_instance {
+            return Ok(None);
+        }
+        let note = fs_err::read(path.join("cache.json")).map_err(|error| error.to_string());
+        let note = note.and_then(|bytes| {
+            serde_json::from_slice::<serde_json::Value>(&bytes).map_err(|error| error.to_string())
+        });
+        Ok(note.err().map(|error| format!("its cache.json: {error}")))
+    }
+
+    /// Removes it unless it is in use; returns whether it is gone.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub(crate) fn remove(&self, store: &Store) -> Result<bool, CacheError> {
+        let trash = store.staging_dir()?;
+        let taken = self.take(store, trash.path())?;
+        drop(trash);
+        Ok(taken.is_some())
+    }
+
     /// Moves it to `trash` unless it is in use. The locks are held by what is returned: as long as
     /// they are, nobody can take the moved one for the real one.
     pub(super) fn take(&self, store: &Store, trash: &Path) -> Result<Option<Taken>, CacheError> {
@@ -65,6 +110,25 @@ impl Folder {
         }
         Ok(Some(locks))
     }
+}
+
+/// Returns the cache mounts; what has another name was put there by somebody else.
+pub(crate) fn mounts(store: &Store) -> Result<Vec<Folder>, CacheError> {
+    let entries = match fs_err::read_dir(store.root().join("mounts")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_ours = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_ours && entry.file_type()?.is_dir() {
+            found.push(Folder::Mount(name));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A folder that was moved away, still locked.

@@ -4,7 +4,7 @@
 //! records, then cache records, then layers, then blobs. What a living process has pinned stays
 //! (`docs/store.md`).
 
-mod folders;
+pub(crate) mod folders;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -103,12 +103,11 @@ impl Request<'_> {
         sandbox: &Sandbox,
     ) -> Result<CacheDirectory, StepError> {
         let note = json!({ "id": self.id, "seed": self.seed.map(|_| self.identity()) });
-        fs_err::write(folder.join("cache.json"), format!("{note:#}\n"))?;
-        let fresh = context
-            .shared
-            .workspace
-            .folder(context.build.store)?
-            .join("cache");
+        let staging = context.shared.workspace.folder(context.build.store)?;
+        // Whole or not at all, wherever this process is killed.
+        fs_err::write(staging.join("cache.json"), format!("{note:#}\n"))?;
+        fs_err::rename(staging.join("cache.json"), folder.join("cache.json"))?;
+        let fresh = staging.join("cache");
         match self.seed {
             Some(seed) if !seed.is_directory() => {
                 return Err(StepError::CacheSeed {
