@@ -244,7 +244,6 @@ fn reports_about_large_files() {
 #[test]
 fn unsupported_features_are_refused() {
     for (dockerfile, word) in [
-        ("FROM scratch\nRUN --security=insecure true\n", "--security"),
         (
             "FROM scratch\nADD https://example.invalid/file /\n",
             "https://example.invalid/file",
