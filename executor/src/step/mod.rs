@@ -261,7 +261,7 @@ impl StepContext<'_> {
         };
         let layers = self.build.layers;
         layers.hold(&record.diff_id)?;
-        if layers.summary(&record.diff_id).is_some() && layers.is_available(&record.diff_id) {
+        if layers.summary(&record.diff_id).is_some() && layers.has_bytes(&record.diff_id) {
             return Ok(Some(record));
         }
         self.build.database.drop_record(key)?;

@@ -74,14 +74,22 @@ impl LayerStore {
         self.store().pin(&[Pin::Layer(*diff_id)])
     }
 
-    /// Reports whether the layer's bytes can be had: it is unpacked, a blob of it is here, or it is
-    /// known where one is.
+    /// Reports whether the layer can be had: it is unpacked and indexed, a blob of it is here, or it
+    /// is known where one is.
     #[must_use]
     pub fn is_available(&self, diff_id: &DiffId) -> bool {
         let folder = LayerFolder::new(self.store(), *diff_id);
-        if folder.has_tree() && folder.read_summary().is_some() {
-            return true;
-        }
+        folder.has_tree() && folder.read_summary().is_some() || self.has_blob(&folder)
+    }
+
+    /// Reports whether the bytes of a layer that has an index can be had.
+    #[must_use]
+    pub fn has_bytes(&self, diff_id: &DiffId) -> bool {
+        let folder = LayerFolder::new(self.store(), *diff_id);
+        folder.has_tree() || self.has_blob(&folder)
+    }
+
+    fn has_blob(&self, folder: &LayerFolder<'_>) -> bool {
         let record = folder.read_record();
         !record.origins().is_empty()
             || record

@@ -56,6 +56,8 @@ pub(super) struct Lease {
 #[derive(Debug, Default)]
 struct State {
     pins: HashSet<Pin>,
+    /// The folder of leases, open to be locked.
+    folder: Option<fs_err::File>,
     file: Option<(fs_err::File, PathBuf)>,
 }
 
@@ -67,22 +69,36 @@ impl Lease {
     /// Pins several things at once.
     fn pin(&self, folder: &Path, pins: &[Pin]) -> io::Result<()> {
         let mut state = self.state();
-        let mut lines = String::new();
+        // A line that a full disk has cut must not spoil the next.
+        let mut lines = "\n".to_owned();
         for pin in pins.iter().filter(|pin| !state.pins.contains(pin)) {
             lines.push_str(&pin.line());
         }
-        if lines.is_empty() {
+        if lines.len() == 1 {
             return Ok(());
         }
-        let _no_collector = lock_folder(folder, FlockOperation::LockShared)?;
-        if state.file.is_none() {
-            state.file = Some(new_lease(folder)?);
-        }
-        if let Some((file, _)) = &mut state.file {
-            file.write_all(lines.as_bytes())?;
-        }
+        let open = match state.folder.take() {
+            Some(open) => open,
+            None => open_folder(folder)?,
+        };
+        lock(&open, FlockOperation::LockShared)?;
+        let written = state.write(folder, &lines);
+        // No collector comes before this.
+        lock(&open, FlockOperation::Unlock)?;
+        state.folder = Some(open);
+        written?;
         state.pins.extend(pins);
         Ok(())
+    }
+}
+
+impl State {
+    fn write(&mut self, folder: &Path, lines: &str) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some((file, _)) => file,
+            none => &mut none.insert(new_lease(folder)?).0,
+        };
+        file.write_all(lines.as_bytes())
     }
 }
 
@@ -110,21 +126,24 @@ fn new_lease(folder: &Path) -> io::Result<(fs_err::File, PathBuf)> {
     Ok(made)
 }
 
-/// Opens and locks the folder of leases, which is made if a store of an earlier program has none.
-fn lock_folder(folder: &Path, operation: FlockOperation) -> io::Result<fs_err::File> {
-    let file = match open_entry(folder) {
+/// Opens the folder of leases, which is made if a store of an earlier program has none.
+fn open_folder(folder: &Path) -> io::Result<fs_err::File> {
+    match open_entry(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs_err::create_dir_all(folder)?;
-            open_entry(folder)?
+            open_entry(folder)
         }
-        other => other?,
-    };
+        other => other,
+    }
+}
+
+fn lock(folder: &fs_err::File, operation: FlockOperation) -> io::Result<()> {
     loop {
-        match flock(file.file(), operation) {
+        match flock(folder.file(), operation) {
             Err(rustix::io::Errno::INTR) => {}
             // A file system without locks is used by one process at a time.
-            Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => return Ok(file),
-            other => return other.map(|()| file).map_err(io::Error::from),
+            Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+            other => return other.map_err(io::Error::from),
         }
     }
 }
@@ -173,12 +192,13 @@ impl Store {
     pub fn collector(&self) -> Result<Collector, ImageError> {
         let collect = || {
             let folder = self.leases_dir();
-            let lock = lock_folder(&folder, FlockOperation::LockExclusive)?;
+            let open = open_folder(&folder)?;
+            lock(&open, FlockOperation::LockExclusive)?;
             let mut pins = HashSet::new();
             for entry in fs_err::read_dir(&folder)? {
                 read_lease(&entry?.path(), &mut pins)?;
             }
-            Ok(Collector { pins, _lock: lock })
+            Ok(Collector { pins, _lock: open })
         };
         collect().map_err(ImageError::io("see what is in use in the store"))
     }
