@@ -46,8 +46,9 @@ serve_corpus_bases "$shared/corpus" "$work"
 
 chosen=(--list "$shared/corpus/shared.txt")
 [ $# -eq 0 ] || chosen=("${@/#/--case=}")
-# The exit status says that cases differ, which is what the list is for.
-python3 "$shared/corpus/run.py" \
+# In namespaces, because what a RUN leaves running goes on with buildah. The exit status says that
+# cases differ, which is what the list is for.
+unshare --mount --pid --fork --kill-child --mount-proc python3 "$shared/corpus/run.py" \
   --builder "$rbuild -f {dockerfile} -t {tag} {flags} --output type=oci,dest={oci_out} {context}" \
   --name rbuild --oracle-preset buildah --bases-dir "$work/bases" "${chosen[@]}" \
   --work "$scratch/cases" --http-port "$(free_port)" --jobs "${RBUILD_TEST_JOBS:-2}" \

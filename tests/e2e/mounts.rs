@@ -435,3 +435,24 @@ RUN --mount=type=tmpfs,target=/etc ls /etc > /hidden
         assert!(!image.has("t"), "{who}");
     }
 }
+
+#[test]
+fn steps_that_share_a_cache_make_mount_points_in_it_at_the_same_time() {
+    let env = environment();
+    need!(env.is_some(), "{NEEDS}");
+    let env = env.unwrap();
+    for round in 0..40 {
+        let stage = |n: usize| {
+            format!(
+                "FROM busybox AS s{n}\nRUN --mount=type=cache,id=o{round},target=/outer \
+                 --mount=type=cache,id=i{round},target=/outer/a/b/inner echo {n} > /made\n"
+            )
+        };
+        let copy = |n: usize| format!("COPY --from=s{n} /made /{n}\n");
+        let mut lines: Vec<String> = (0..8).map(stage).collect();
+        lines.push("FROM scratch\n".to_owned());
+        lines.extend((0..8).map(copy));
+        let context = context(&env, &lines.concat());
+        build(&env, &context, &["--no-cache"]).ok();
+    }
+}

@@ -225,11 +225,15 @@ fn make_target(root: BorrowedFd<'_>, mount: &Mount, flags: OFlags) -> Result<Own
             });
         }
         let last = number + 1 == parts.len();
-        if last && mount.kind.target_kind() == TargetKind::File {
-            make_file(parent.as_fd(), Path::new(name)).doing(making)?;
+        let made = if last && mount.kind.target_kind() == TargetKind::File {
+            make_file(parent.as_fd(), Path::new(name))
         } else {
             rustix::fs::mkdirat(&parent, name.as_bytes(), Mode::from_raw_mode(0o755))
-                .doing(making)?;
+        };
+        match made {
+            // Another step that shares the mount has made it meanwhile.
+            Err(Errno::EXIST) => {}
+            result => result.doing(making)?,
         }
     }
     open_inside(root, path, flags).doing(making)

@@ -203,8 +203,13 @@ pub(crate) fn binary() -> &'static Path {
             PathBuf::from,
         );
         let copy = janitor::scratch().join("rbuild");
-        fs_err::copy(&built, &copy).unwrap();
-        fs_err::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+        // By another process: a program that this one has open for writing may be inherited by what
+        // other threads start just then, and cannot be run as long as it is.
+        let install = Command::new("install")
+            .arg("--mode=755")
+            .args([&built, &copy])
+            .status();
+        assert!(install.unwrap().success());
         copy
     })
 }
