@@ -110,6 +110,11 @@ impl Drop for Cgroup {
         for path in self.made.iter().rev() {
             // One that others use by now stays.
             ignore(fs_err::remove_dir(path));
+            // What a killed process left may have been dying still when this one began.
+            let is_own = path.ends_with(format!("{PREFIX}{}", std::process::id()));
+            if let Some(parent) = path.parent().filter(|_| is_own) {
+                sweep(parent);
+            }
         }
     }
 }
