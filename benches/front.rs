@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rbuild_cache::key::KeyBuilder;
 use rbuild_image::platform::Platform;
 use rbuild_parser::ignore::Ignore;
-use rbuild_planner::{BaseImages, Network, Request};
+use rbuild_planner::{BaseImages, Request};
 
 fn dockerfile(n_steps: usize) -> String {
     use std::fmt::Write as _;
@@ -28,22 +28,7 @@ fn dockerfile(n_steps: usize) -> String {
 }
 
 fn request() -> Request {
-    Request {
-        target: None,
-        build_args: Vec::new(),
-        platforms: Vec::new(),
-        build_platform: Platform::host(),
-        labels: Vec::new(),
-        no_cache: false,
-        no_cache_filter: Vec::new(),
-        contexts: std::collections::BTreeMap::new(),
-        network: Network::Default,
-        extra_hosts: Vec::new(),
-        limits: rbuild_planner::Limits::default(),
-        allow_insecure: false,
-        context_times: std::collections::BTreeMap::new(),
-        ignore: None,
-    }
+    Request::new(Platform::host())
 }
 
 /// Sizes of the texts that are parsed, in bytes.

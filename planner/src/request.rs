@@ -46,6 +46,29 @@ pub struct Request {
     pub ignore: Option<Arc<Ignore>>,
 }
 
+impl Request {
+    /// Returns the request of a build without options.
+    #[must_use]
+    pub fn new(build_platform: Platform) -> Self {
+        Self {
+            target: None,
+            build_args: Vec::new(),
+            platforms: Vec::new(),
+            build_platform,
+            labels: Vec::new(),
+            no_cache: false,
+            no_cache_filter: Vec::new(),
+            contexts: BTreeMap::new(),
+            network: Network::Default,
+            extra_hosts: Vec::new(),
+            limits: Limits::default(),
+            allow_insecure: false,
+            context_times: BTreeMap::new(),
+            ignore: None,
+        }
+    }
+}
+
 /// Type of a named context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {

@@ -1,15 +1,13 @@
 //! What the planner finds without any base image: nothing is fetched, and the store stays closed.
 
-use std::collections::BTreeMap;
-
 use rbuild_image::platform::Platform;
 use rbuild_parser::ast::Dockerfile;
 use rbuild_parser::diagnostic::Diagnostic;
-use rbuild_planner::{BaseImages, Inspected, Limits, Network, Request, inspect};
+use rbuild_planner::{BaseImages, Inspected, Request, inspect};
 
 /// Looks at all stages. That a base image is not known is no finding.
 pub(super) fn check(dockerfile: &Dockerfile) -> Vec<Diagnostic> {
-    let request = request();
+    let request = Request::new(Platform::host());
     let mut answers = BaseImages::new();
     // What is not known has no triggers that could ask again.
     for _ in 0..2 {
@@ -27,24 +25,4 @@ pub(super) fn check(dockerfile: &Dockerfile) -> Vec<Diagnostic> {
         }
     }
     Vec::new()
-}
-
-/// A build without options.
-fn request() -> Request {
-    Request {
-        target: None,
-        build_args: Vec::new(),
-        platforms: Vec::new(),
-        build_platform: Platform::host(),
-        labels: Vec::new(),
-        no_cache: false,
-        no_cache_filter: Vec::new(),
-        contexts: BTreeMap::new(),
-        network: Network::Default,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        allow_insecure: false,
-        context_times: BTreeMap::new(),
-        ignore: None,
-    }
 }

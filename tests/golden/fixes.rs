@@ -13,9 +13,7 @@ use rbuild_parser::checks::fix::{Fix, apply, fixes};
 use rbuild_parser::checks::{hadolint, rule};
 use rbuild_parser::diagnostic::Diagnostic;
 use rbuild_parser::parse;
-use rbuild_planner::{
-    BaseImage, BaseImages, BaseQuery, Limits, Network, Plan, Planned, Request, plan,
-};
+use rbuild_planner::{BaseImage, BaseImages, BaseQuery, Plan, Planned, Request, plan};
 use serde_json::json;
 
 use crate::bases;
@@ -239,18 +237,6 @@ fn plain(query: &BaseQuery) -> Result<BaseImage, String> {
 fn request(target: Option<&str>) -> Request {
     Request {
         target: target.map(str::to_owned),
-        build_args: Vec::new(),
-        platforms: Vec::new(),
-        build_platform: Platform::parse("linux/amd64").unwrap(),
-        labels: Vec::new(),
-        no_cache: false,
-        no_cache_filter: Vec::new(),
-        contexts: BTreeMap::new(),
-        network: Network::Default,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        allow_insecure: false,
-        context_times: BTreeMap::new(),
-        ignore: None,
+        ..Request::new(Platform::parse("linux/amd64").unwrap())
     }
 }
