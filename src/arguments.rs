@@ -7,7 +7,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::df::DfArguments;
 use crate::commands::fsck::FsckArguments;
+use crate::commands::history::HistoryArguments;
+use crate::commands::images::ImagesArguments;
+use crate::commands::import::ImportArguments;
+use crate::commands::inspect::InspectArguments;
+use crate::commands::load::LoadArguments;
 use crate::commands::prune::PruneArguments;
+use crate::commands::rmi::RmiArguments;
+use crate::commands::save::SaveArguments;
+use crate::commands::tag::TagArguments;
 use crate::doctor::DoctorArguments;
 use crate::ground::SandboxArguments;
 use crate::lint::CheckArguments;
@@ -330,101 +338,6 @@ pub(crate) enum PlanFormat {
     Json,
     /// Graphviz
     Dot,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImagesArguments {
-    /// Show only IDs
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    /// Show all images (there are no hidden ones)
-    #[arg(short, long)]
-    pub(crate) all: bool,
-    /// Show digests
-    #[arg(long)]
-    pub(crate) digests: bool,
-    /// Do not shorten IDs
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// Only images of this repository, or this one
-    #[arg(value_name = "REPOSITORY[:TAG]")]
-    pub(crate) repository: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InspectArguments {
-    /// Names or IDs
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) images: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HistoryArguments {
-    /// Do not shorten the instructions
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// Show only IDs
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    /// Name or ID
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TagArguments {
-    /// Name or ID
-    #[arg(value_name = "SOURCE_IMAGE[:TAG]")]
-    pub(crate) source: String,
-    /// The new name
-    #[arg(value_name = "TARGET_IMAGE[:TAG]")]
-    pub(crate) target: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RmiArguments {
-    /// Remove an ID with several names, and do not fail for missing images
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// Names or IDs
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) images: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SaveArguments {
-    /// Write to a file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Names or IDs
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) images: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LoadArguments {
-    /// Read from a file instead of standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// Do not print progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImportArguments {
-    /// Set a commit message
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) message: Option<String>,
-    /// Platform of the image
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<String>,
-    /// Tar file, or `-` for standard input
-    #[arg(value_name = "FILE|-")]
-    pub(crate) file: OsString,
-    /// Name of the image
-    #[arg(value_name = "REPOSITORY[:TAG]")]
-    pub(crate) name: Option<String>,
 }
 
 /// Reads `METHOD[,format=json|text][,ignorestatus[=true|false]]`, in any order.

@@ -2,16 +2,29 @@
 
 use std::path::Path;
 
+use clap::Args;
 use rbuild_image::config::ImageConfig;
 
 use super::images::{seconds, shown_id};
-use crate::arguments::HistoryArguments;
 use crate::environment::now;
 use crate::output;
 use crate::progress::clean_text;
 use crate::report::Failure;
 use crate::table::{human_age, human_size, table};
 use crate::workplace::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    /// Do not shorten the instructions
+    #[arg(long)]
+    no_trunc: bool,
+    /// Show only IDs
+    #[arg(short, long)]
+    quiet: bool,
+    /// Name or ID
+    #[arg(value_name = "IMAGE")]
+    image: String,
+}
 
 /// Longest instruction shown, in characters.
 const WIDTH: usize = 45;

@@ -2,14 +2,33 @@
 
 use std::path::Path;
 
+use clap::Args;
 use rbuild_image::reference::Reference;
 
-use crate::arguments::ImagesArguments;
 use crate::environment::now;
 use crate::output;
 use crate::report::Failure;
 use crate::table::{human_age, human_size, table};
 use crate::workplace::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArguments {
+    /// Show only IDs
+    #[arg(short, long)]
+    quiet: bool,
+    /// Show all images (there are no hidden ones)
+    #[arg(short, long)]
+    all: bool,
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+    /// Do not shorten IDs
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only images of this repository, or this one
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    repository: Option<String>,
+}
 
 /// A line of the list.
 struct Row {

@@ -1,18 +1,35 @@
 //! `rbuild import`
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
+use clap::Args;
 use rbuild_image::archive::{ImportOptions, import};
 use rbuild_image::config::ImageConfig;
 use rbuild_image::platform::Platform;
 
 use super::tag::parse_tag;
-use crate::arguments::ImportArguments;
 use crate::report::Failure;
 use crate::workplace::Workplace;
 use crate::{environment, output, planning};
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// Set a commit message
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// Tar file, or `-` for standard input
+    #[arg(value_name = "FILE|-")]
+    file: OsString,
+    /// Name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    name: Option<String>,
+}
 
 /// Makes an image with one layer of the tar of a root file system, and prints its ID.
 pub(crate) fn run(root: &Path, options: &ImportArguments) -> Result<(), Failure> {

@@ -2,16 +2,23 @@
 
 use std::path::Path;
 
+use clap::Args;
 use rbuild_image::config::{ImageConfig, RunConfig};
 use rbuild_image::record::ImageRecord;
 use rbuild_image::reference::Reference;
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 
-use crate::arguments::InspectArguments;
 use crate::output;
 use crate::report::Failure;
 use crate::workplace::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// Names or IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
 
 /// Prints the images that are found as one array, then an error for each that is not.
 pub(crate) fn run(root: &Path, options: &InspectArguments) -> Result<(), Failure> {

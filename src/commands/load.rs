@@ -2,15 +2,25 @@
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use rbuild_image::archive::{self, Loaded};
 
-use crate::arguments::LoadArguments;
 use crate::environment;
 use crate::output;
 use crate::report::Failure;
 use crate::workplace::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// Read from a file instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Do not print progress
+    #[arg(short, long)]
+    quiet: bool,
+}
 
 /// Reads images from an archive or an OCI layout.
 pub(crate) fn run(root: &Path, options: &LoadArguments) -> Result<(), Failure> {

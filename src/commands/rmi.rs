@@ -2,13 +2,23 @@
 
 use std::path::Path;
 
+use clap::Args;
 use rbuild_image::error::ImageError;
 use rbuild_image::record::{Force, Removal};
 
-use crate::arguments::RmiArguments;
 use crate::output;
 use crate::report::Failure;
 use crate::workplace::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct RmiArguments {
+    /// Remove an ID with several names, and do not fail for missing images
+    #[arg(short, long)]
+    force: bool,
+    /// Names or IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
 
 /// Removes images; goes on after one that cannot be removed.
 pub(crate) fn run(root: &Path, options: &RmiArguments) -> Result<(), Failure> {

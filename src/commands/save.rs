@@ -1,17 +1,27 @@
 //! `rbuild save`
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use rbuild_image::archive::{ArchiveImage, Durability, Output, export_target, save, write_file};
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::record::{Found, ImageRecord, Listed};
 use rbuild_image::reference::Reference;
 
-use crate::arguments::SaveArguments;
 use crate::manifests::{self, Compression};
 use crate::report::Failure;
 use crate::workplace::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveArguments {
+    /// Write to a file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Names or IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
 
 /// Writes images to an archive that every tool loads.
 pub(crate) fn run(root: &Path, options: &SaveArguments) -> Result<(), Failure> {

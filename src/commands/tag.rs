@@ -2,12 +2,22 @@
 
 use std::path::Path;
 
+use clap::Args;
 use rbuild_image::reference::Reference;
 
-use crate::arguments::TagArguments;
 use crate::environment::timestamp;
 use crate::report::Failure;
 use crate::workplace::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArguments {
+    /// Name or ID
+    #[arg(value_name = "SOURCE_IMAGE[:TAG]")]
+    source: String,
+    /// The new name
+    #[arg(value_name = "TARGET_IMAGE[:TAG]")]
+    target: String,
+}
 
 /// Gives an image another name.
 pub(crate) fn run(root: &Path, options: &TagArguments) -> Result<(), Failure> {
