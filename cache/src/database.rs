@@ -1,4 +1,4 @@
-//! The embedded database: records and file digests.
+//! The embedded database: records, how often each step ran, and file digests.
 //!
 //! `db` in the store's root, SQLite in WAL mode, so that several processes use it at once. It is
 //! an accelerator: a damaged or newer file is moved aside and an empty one takes its place, which
@@ -14,12 +14,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::error::CacheError;
 
 /// Version of the tables, kept in `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Everything is made if it is not there, so this also brings version 1 up to date, whose digests
+/// of files are not worth the taking over.
 const SCHEMA: &str = "
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS records (
     key BLOB PRIMARY KEY,
     diff_id BLOB NOT NULL,
@@ -30,12 +33,23 @@ CREATE TABLE IF NOT EXISTS records (
     instruction TEXT NOT NULL,
     leaves TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS file_digests (
+CREATE TABLE IF NOT EXISTS executions (
+    key BLOB PRIMARY KEY,
+    n INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS contexts (
     context BLOB PRIMARY KEY,
+    used INTEGER NOT NULL,
     entries BLOB NOT NULL
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
+DROP TABLE IF EXISTS file_digests;
+PRAGMA user_version = 2;
+COMMIT;
 ";
+
+/// A file with fewer pages (of 4 KiB) is not made smaller.
+const MIN_PAGES: i64 = 256;
 
 /// An open cache database. Shared by all threads of a build.
 #[derive(Debug)]
@@ -84,6 +98,21 @@ impl Database {
         })
     }
 
+    /// Gives pages back to the file system if most of the file is unused.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`]
+    pub(crate) fn shrink(&self) -> Result<(), CacheError> {
+        self.with("make the tables smaller", |db| {
+            let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let (pages, unused) = (number("page_count")?, number("freelist_count")?);
+            if pages < MIN_PAGES || unused * 2 < pages {
+                return Ok(());
+            }
+            db.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+        })
+    }
+
     /// A poisoned lock is taken all the same: SQLite rolls back what a panic left.
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection
@@ -102,7 +131,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         SCHEMA_VERSION => {}
-        0 => connection.execute_batch(SCHEMA)?,
+        0 | 1 => connection.execute_batch(SCHEMA)?,
         _ => return Err(not_ours("written by another version of rbuild")),
     }
     Ok(connection)
@@ -118,7 +147,7 @@ pub(crate) fn fault(path: &Path) -> Option<String> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if !matches!(version, 0 | SCHEMA_VERSION) {
+        if !(0..=SCHEMA_VERSION).contains(&version) {
             return Ok(format!("has tables of version {version}"));
         }
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
@@ -200,14 +229,76 @@ mod tests {
             Database::open(&path).unwrap(),
         );
         one.with("write", |db| {
-            db.execute("INSERT INTO file_digests VALUES (x'00', x'05')", [])
+            db.execute("INSERT INTO contexts VALUES (x'00', 1, x'05')", [])
         })
         .unwrap();
         let seen: Vec<u8> = two
             .with("read", |db| {
-                db.query_row("SELECT entries FROM file_digests", [], |r| r.get(0))
+                db.query_row("SELECT entries FROM contexts", [], |r| r.get(0))
             })
             .unwrap();
         assert_eq!(seen, [5]);
+    }
+
+    /// The tables as the first version had them.
+    const FIRST: &str = "
+CREATE TABLE records (key BLOB PRIMARY KEY, diff_id BLOB NOT NULL, content BLOB NOT NULL,
+    size INTEGER NOT NULL, created INTEGER NOT NULL, duration INTEGER NOT NULL,
+    instruction TEXT NOT NULL, leaves TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE file_digests (context BLOB PRIMARY KEY, entries BLOB NOT NULL) WITHOUT ROWID;
+INSERT INTO records VALUES (zeroblob(32), zeroblob(32), zeroblob(32), 1, 2, 3, 'RUN true', '[]');
+INSERT INTO file_digests VALUES (x'00', x'05');
+PRAGMA user_version = 1;
+";
+
+    #[test]
+    fn records_of_the_first_version_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(FIRST)
+            .unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let records = Database::open(&path).unwrap().records().unwrap();
+                    assert_eq!(records.len(), 1);
+                    assert_eq!(records[0].n_executions, 0);
+                });
+            }
+        });
+        assert_eq!(fault(&path), None);
+        assert!(!dir.path().join("db.bad").try_exists().unwrap());
+    }
+
+    #[test]
+    fn a_later_version_is_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        drop(Database::open(&path).unwrap());
+        let later = Connection::open(&path).unwrap();
+        later.pragma_update(None, "user_version", 99).unwrap();
+        drop(later);
+        assert!(fault(&path).unwrap().contains("99"));
+        assert!(Database::open(&path).unwrap().records().unwrap().is_empty());
+        assert!(dir.path().join("db.bad").try_exists().unwrap());
+    }
+
+    #[test]
+    fn a_file_that_has_become_empty_gets_small() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let database = Database::open(&path).unwrap();
+        let fill = "INSERT INTO contexts VALUES (x'00', 1, zeroblob(4000000))";
+        database.with("fill", |db| db.execute_batch(fill)).unwrap();
+        database
+            .with("empty", |db| db.execute("DELETE FROM contexts", []))
+            .unwrap();
+        database.shrink().unwrap();
+        for name in ["db", "db-wal"] {
+            let size = fs_err::metadata(dir.path().join(name)).unwrap().len();
+            assert!(size < 1_000_000, "{name}: {size}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Records: which layer a key led to.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rbuild_image::digest::{DiffId, Digest};
@@ -39,7 +40,13 @@ pub struct Kept {
     pub duration: Duration,
     /// The step as the Dockerfile has it.
     pub instruction: String,
+    /// How often the step was run to its end, whatever became of the results.
+    pub n_executions: u64,
 }
+
+/// The columns that [`kept`] reads.
+const LIST: &str = "SELECT key, diff_id, content, created, duration, instruction, ifnull(n, 0) \
+                    FROM records LEFT JOIN executions USING (key)";
 
 impl Database {
     /// Returns all records by key. Rows of the wrong shape are left out.
@@ -48,9 +55,7 @@ impl Database {
     /// [`CacheError::Database`].
     pub fn records(&self) -> Result<Vec<Kept>, CacheError> {
         let rows = self.with("list records", |db| {
-            let mut statement = db.prepare(
-                "SELECT key, diff_id, content, created, duration, instruction FROM records",
-            )?;
+            let mut statement = db.prepare(LIST)?;
             let rows = statement.query_map([], |row| Ok(kept(row)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
@@ -83,9 +88,7 @@ impl Database {
     /// [`CacheError::Database`].
     pub fn drop_misshapen(&self, only_count: bool) -> Result<usize, CacheError> {
         self.with("check records", |db| {
-            let mut statement = db.prepare(
-                "SELECT key, diff_id, content, created, duration, instruction FROM records",
-            )?;
+            let mut statement = db.prepare(LIST)?;
             let mut rows = statement.query([])?;
             let mut bad: Vec<rusqlite::types::Value> = Vec::new();
             while let Some(row) = rows.next()? {
@@ -131,7 +134,8 @@ impl Database {
         }))
     }
 
-    /// Keeps what a step produced, with the leaves of its key; replaces an earlier record.
+    /// Keeps what a step produced, with the leaves of its key; replaces an earlier record. Counts
+    /// the execution, which ended at `now`.
     ///
     /// `instruction` is the step as the Dockerfile has it, by which a later miss finds its nearest
     /// earlier record.
@@ -144,11 +148,14 @@ impl Database {
         record: &Record,
         instruction: &str,
         leaves: &[Leaf],
+        now: i64,
     ) -> Result<(), CacheError> {
         let leaves = serde_json::to_string(leaves).unwrap_or_default();
         let duration = i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX);
         self.with("keep a record", |db| {
-            db.prepare_cached("INSERT OR REPLACE INTO records VALUES (?1,?2,?3,?4,?5,?6,?7,?8)")?
+            let transaction = db.unchecked_transaction()?;
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO records VALUES (?1,?2,?3,?4,?5,?6,?7,?8)")?
                 .execute(params![
                     &key.0[..],
                     &record.diff_id.0.as_bytes()[..],
@@ -158,7 +165,46 @@ impl Database {
                     duration,
                     instruction,
                     leaves,
-                ])
+                ])?;
+            transaction
+                .prepare_cached(
+                    "INSERT INTO executions VALUES (?1, 1, ?2) \
+                     ON CONFLICT (key) DO UPDATE SET n = n + 1, last = ?2",
+                )?
+                .execute(params![&key.0[..], now])?;
+            transaction.commit()
+        })
+    }
+
+    /// Returns how often the step of each key was run to its end, also where the record has gone
+    /// since.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub fn executions(&self) -> Result<BTreeMap<CacheKey, u64>, CacheError> {
+        let rows = self.with("list executions", |db| {
+            let mut statement = db.prepare("SELECT key, n FROM executions")?;
+            let rows = statement.query_map([], |row| {
+                let key: Option<[u8; 32]> = row.get::<_, Vec<u8>>(0)?.try_into().ok();
+                let n = u64::try_from(row.get::<_, i64>(1)?).ok();
+                Ok(key.map(CacheKey).zip(n))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// Forgets how often steps ran that have no record and last ran before this time.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub(crate) fn forget_executions(&self, before: i64) -> Result<(), CacheError> {
+        self.with("forget executions", |db| {
+            db.execute(
+                "DELETE FROM executions WHERE last < ?1 \
+                 AND NOT EXISTS (SELECT 1 FROM records WHERE records.key = executions.key)",
+                [before],
+            )
         })?;
         Ok(())
     }
@@ -185,6 +231,7 @@ fn kept(row: &rusqlite::Row<'_>) -> Option<Kept> {
         created: row.get(3).ok()?,
         duration: Duration::from_millis(u64::try_from(row.get::<_, i64>(4).ok()?).ok()?),
         instruction: row.get(5).ok()?,
+        n_executions: u64::try_from(row.get::<_, i64>(6).ok()?).ok()?,
     })
 }
 
@@ -207,10 +254,42 @@ mod tests {
             duration: Duration::from_millis(1500),
         };
         database
-            .keep_record(&key, &record, "RUN true", &leaves)
+            .keep_record(&key, &record, "RUN true", &leaves, 100)
             .unwrap();
         assert_eq!(database.record(&key).unwrap(), Some(record));
         database.drop_record(&key).unwrap();
         assert_eq!(database.record(&key).unwrap(), None);
+    }
+
+    #[test]
+    fn executions_are_counted_whatever_becomes_of_the_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(&dir.path().join("db")).unwrap();
+        let (key, leaves) = KeyBuilder::new("run").finish();
+        let record = Record {
+            diff_id: DiffId(Digest::of(b"layer")),
+            content: [9; 32],
+            size: 12,
+            created: 1,
+            duration: Duration::ZERO,
+        };
+        let run = |now| {
+            database
+                .keep_record(&key, &record, "RUN true", &leaves, now)
+                .unwrap();
+        };
+        run(100);
+        run(200);
+        assert_eq!(database.records().unwrap()[0].n_executions, 2);
+        database.forget_executions(1000).unwrap();
+        database.drop_record(&key).unwrap();
+        assert_eq!(database.executions().unwrap(), [(key, 2)].into());
+        run(300);
+        assert_eq!(database.records().unwrap()[0].n_executions, 3);
+        database.drop_record(&key).unwrap();
+        database.forget_executions(300).unwrap();
+        assert_eq!(database.executions().unwrap().len(), 1);
+        database.forget_executions(301).unwrap();
+        assert_eq!(database.executions().unwrap().len(), 0);
     }
 }

@@ -117,7 +117,8 @@ impl OpenContexts {
     fn save(self, build: &Build<'_>) {
         let open = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         for context in open.into_values().filter_map(Arc::into_inner) {
-            drop(context.into_digests().save(build.database));
+            let now = (build.options.now)();
+            drop(context.into_digests().save(build.database, now));
         }
     }
 }

@@ -40,13 +40,24 @@ enum DfFormat {
 pub(crate) fn run(root: &Path, options: &DfArguments) -> Result<(), Failure> {
     let workplace = Workplace::enter(root)?;
     // A store that cannot be written to has no usable database; the rest can be counted.
-    let records = workplace
+    let (records, executions) = workplace
         .database()
-        .and_then(|database| Ok(database.records()?))
+        .and_then(|database| Ok((database.records()?, database.executions()?)))
         .unwrap_or_default();
     let usage = Usage::of(&workplace, records)?;
     match options.format {
-        DfFormat::Json => output::result(&format!("{:#}\n", usage.json())),
+        DfFormat::Json => {
+            let mut document = usage.json();
+            if options.verbose {
+                document["BuildCache"] = usage.cache_json();
+                document["Executions"] = executions
+                    .into_iter()
+                    .map(|(key, n)| (key.hex(), n.into()))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into();
+            }
+            output::result(&format!("{document:#}\n"))
+        }
         DfFormat::Table if options.verbose => output::result(&usage.verbose(&workplace)?),
         DfFormat::Table => output::result(&usage.table()),
     }
@@ -328,6 +339,25 @@ impl Usage {
         folder + blobs.map(|piece| piece.bytes).sum::<u64>()
     }
 
+    fn cache_json(&self) -> Value {
+        let records = self.records.iter().map(|record| {
+            let used = self.survey.layers.get(&record.diff_id);
+            json!({
+                "ID": record.key.hex(),
+                "Type": kind(&record.instruction),
+                "Instruction": record.instruction,
+                "Layer": record.diff_id.to_string(),
+                "Size": self.layer_bytes(&record.diff_id),
+                "Created": record.created,
+                "LastUsed": used.map(|piece| piece.used),
+                "Milliseconds": u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
+                "Executed": record.n_executions,
+                "Shared": self.active.contains(&record.diff_id),
+            })
+        });
+        records.collect()
+    }
+
     fn cache_table(&self) -> String {
         let mut records: Vec<&Kept> = self.records.iter().collect();
         records.sort_by_key(|record| (std::cmp::Reverse(record.created), record.key));
@@ -343,6 +373,7 @@ impl Usage {
                     age(record.created),
                     used.map_or_else(String::new, |piece| age(piece.used)),
                     format!("{:.1}s", record.duration.as_secs_f64()),
+                    record.n_executions.to_string(),
                     self.active.contains(&record.diff_id).to_string(),
                 ]
             })
@@ -354,6 +385,7 @@ impl Usage {
             "CREATED",
             "LAST USED",
             "TOOK",
+            "EXECUTED",
             "SHARED",
         ];
         table(&header, &rows)

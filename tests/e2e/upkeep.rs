@@ -451,7 +451,39 @@ fn many_builds_beside_prune() {
     }
     // One common step and one of each kind, each in one of the builds.
     assert_eq!(ran.values().sum::<usize>(), 1 + N_KINDS, "{ran:?}");
+    let executions = executions(&env);
+    // The first `RUN` and the `COPY`, which all share; the second `RUN` and the `WORKDIR` of each kind.
+    assert_eq!(executions.len(), 2 + 2 * N_KINDS, "{executions:?}");
+    assert!(executions.values().all(|n| *n == 1), "{executions:?}");
     assert_sound(&env);
+}
+
+/// How often the store says that the step of each key was run.
+fn executions(env: &TestEnv) -> BTreeMap<String, u64> {
+    let run = env.rbuild(["df", "-v", "--format=json"]).ok();
+    let usage: Value = serde_json::from_str(&run.stdout).unwrap();
+    serde_json::from_value(usage["Executions"].clone()).unwrap()
+}
+
+/// The counter goes on whatever becomes of the record.
+#[test]
+fn executions_are_counted() {
+    let app = with_app();
+    need!(app.is_some(), "{NEEDS}");
+    let (env, context) = app.unwrap();
+    let counts = |env: &TestEnv| executions(env).into_values().collect::<Vec<_>>();
+    assert_eq!(counts(&env), [1, 1, 1]);
+    rebuild(&env, &context);
+    assert_eq!(counts(&env), [1, 1, 1]);
+    env.build(&context, &["--no-cache", EPOCH]);
+    assert_eq!(counts(&env), [2, 2, 2]);
+    env.rbuild(["prune", "-af"]).ok();
+    assert_eq!(counts(&env), [2, 2, 2]);
+    import(&env);
+    rebuild(&env, &context);
+    assert_eq!(counts(&env), [3, 3, 3]);
+    let table = env.rbuild(["df", "-v"]).ok().stdout;
+    assert!(table.contains("EXECUTED"), "{table}");
 }
 
 /// A cache mount goes when nobody uses it; a step that wants it gets a new one.

@@ -33,6 +33,10 @@ const HALF_LIFE: f64 = 7.0 * 86400.0;
 /// What fetching a byte again costs, in milliseconds: 20 MB/s.
 const FETCH_MS_PER_BYTE: f64 = 1.0 / 20_000.0;
 
+/// What the database knows of keys without a record, and of files, is kept so long without use, in
+/// seconds.
+const MEMORY: i64 = 30 * 86_400;
+
 /// Which images go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Images {
@@ -135,6 +139,7 @@ pub fn collect(
             store.sweep_downloads()?;
         }
         sweep_locks(locks)?;
+        forget(database, wish)?;
         done.freed_bytes = before.saturating_sub(staging()?);
     }
     let mut collection = Collection {
@@ -153,6 +158,19 @@ pub fn collect(
         collection.run(wish.images, &mut done)?;
     }
     Ok(Some(done))
+}
+
+/// Takes out of the database what is no record and has not been used for long.
+fn forget(database: &Database, wish: &Wish) -> Result<(), CacheError> {
+    let old = wish.now.saturating_sub(MEMORY);
+    let contexts = match wish.cache {
+        Cache::Keep => return Ok(()),
+        Cache::Unused => old,
+        Cache::All => wish.before.unwrap_or(i64::MAX),
+    };
+    database.forget_executions(old)?;
+    database.forget_contexts(contexts)?;
+    database.shrink()
 }
 
 struct Collection<'a> {

@@ -245,10 +245,11 @@ impl StepContext<'_> {
         let start = Instant::now();
         let layer = make()?;
         let record = self.record(&layer, start.elapsed());
-        let step = self.build.plan.step(self.step);
+        let instruction = &self.build.plan.step(self.step).origin.display;
+        let now = (self.build.options.now)();
         self.build
             .database
-            .keep_record(&key, &record, &step.origin.display, &leaves)?;
+            .keep_record(&key, &record, instruction, &leaves, now)?;
         Ok((record, false))
     }
 

@@ -134,7 +134,7 @@ fn digests_of_files_that_did_not_change_are_not_computed_again() {
     let database = Database::open(&world.database.path().join("db")).unwrap();
     let digests = FileDigests::load(&database, b"test").unwrap();
     digests.note(state, [9; 32], i128::MAX);
-    digests.save(&database).unwrap();
+    digests.save(&database, 200).unwrap();
     let context = world.open().unwrap();
     let known = select(&context).unwrap();
     let digest = |selection: &Selection| {
