@@ -99,6 +99,7 @@ unit() {
   local status=0 shared
   shared=$(shared_dir)
   export RBUILD_CORPUS=${shared:+$shared/corpus}
+  if [ -n "$shared" ]; then export RBUILD_SHARED=$shared; fi
   cargo test --workspace --exclude rbuild --locked --no-fail-fast || status=1
   cargo test --package rbuild --bins --test golden --test architecture --locked --no-fail-fast ||
     status=1

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("remote", &["image", "registry"]),
     ("cache", &["image"]),
     ("agent", &[]),
+    ("template", &[]),
     // The executor reads ignore files, which are the parser's.
     (
         "executor",
@@ -25,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ".",
         &[
             "parser", "image", "sandbox", "planner", "registry", "remote", "cache", "executor",
-            "agent",
+            "agent", "template",
         ],
     ),
 ];
