@@ -25,7 +25,7 @@ pub(crate) const ON_BUSYBOX: &[&str] = &[
 ];
 
 /// The examples on Debian.
-pub(crate) const ON_DEBIAN: &[&str] = &["python-app", "c-static", "static-multiarch"];
+pub(crate) const ON_DEBIAN: &[&str] = &["python-app", "c-static", "static-multiarch", "emulated"];
 
 /// What the examples want.
 pub(crate) const NEEDS: &str =
@@ -141,7 +141,7 @@ fn check(name: &str) {
     let image = built(name);
     need!(image.is_some(), "{NEEDS}");
     // Debian's buildah knows no heredocs.
-    if name != "heredocs" {
+    if !["heredocs", "emulated"].contains(&name) {
         compare_with_buildah(name, &image.unwrap());
     }
 }
@@ -194,6 +194,11 @@ fn c_static_builds() {
 #[test]
 fn static_multiarch_builds() {
     check("static-multiarch");
+}
+
+#[test]
+fn emulated_builds() {
+    check("emulated");
 }
 
 #[test]

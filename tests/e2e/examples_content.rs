@@ -289,3 +289,18 @@ fn static_multiarch_for_two_platforms() {
         .collect();
     assert_ne!(agents[0], agents[1]);
 }
+
+#[test]
+fn emulated_natively() {
+    let image = built("emulated");
+    need!(image.is_some(), "{NEEDS}");
+    let image = image.unwrap();
+    let machine = rustix::system::uname();
+    let machine = machine.machine().to_str().unwrap();
+    let report = image.text("srv/report/machine.txt");
+    assert!(
+        report.starts_with(&format!("machine: {machine}\n")),
+        "{report}"
+    );
+    assert_eq!(image.node("srv/report/machine.txt").uid, 1500);
+}

@@ -8,7 +8,7 @@ use crate::support::env::user_namespaces;
 use crate::support::image::Image;
 use crate::support::run::Run;
 use crate::support::users::{self, User};
-use crate::support::{TestEnv, bases, find, is_root, need};
+use crate::support::{TestEnv, bases, example, find, is_root, need};
 
 const NEEDS: &str = "this needs amd64, Linux 6.7, qemu-user-static, and bases of other architectures \
                      (scripts/make-base.sh with the name of one)";
@@ -150,6 +150,43 @@ fn arm64_steps_without_subordinate_ids() {
         "{NEEDS}, and a user without subordinate ids"
     );
     arm64_steps(&TestEnv::of(user.unwrap()), false);
+}
+
+/// The example for another architecture, as its README says, by users for whom nothing was set up.
+#[test]
+fn the_emulated_example_as_an_ordinary_user() {
+    let users: Vec<_> = [true, false].into_iter().filter_map(ordinary).collect();
+    let debian = bases::debian();
+    need!(
+        !users.is_empty() && can_emulate(&[]) && debian.is_some(),
+        "{NEEDS}, a base of Debian's, and an ordinary user"
+    );
+    let before = machine_rules();
+    for user in users {
+        let env = TestEnv::of(user);
+        env.import(debian.unwrap(), "debian:12");
+        let out = env.out("arm64.tar");
+        let mut command = env.command();
+        command
+            .current_dir(example("emulated"))
+            .args(["-f", "Dockerfile.prod", "--platform", "linux/arm64"])
+            .args(["-o", &format!("type=oci,dest={}", out.display()), "."]);
+        Run::of(&mut command).ok();
+        let image = Image::from_archive(&out);
+        assert_eq!(image.config["architecture"], "arm64");
+        // 183 is aarch64 in the header of an ELF file.
+        assert_eq!(
+            image.text("srv/report/machine.txt"),
+            "machine: aarch64\nelf: 183\n"
+        );
+        assert_eq!(image.node("srv/report").uid, 1500);
+        assert_eq!(image.node("srv/report/machine.txt").uid, 1500);
+    }
+    assert_eq!(
+        machine_rules(),
+        before,
+        "the machine's rules are as they were"
+    );
 }
 
 /// A stage on the build platform runs once and natively; each platform gets its own image.
