@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use rbuild_executor::Sandbox;
-use rbuild_sandbox::{Cgroup, Isolation, Mode, Privileges, QemuDirs, SandboxError, Zygote, enter};
+use rbuild_sandbox::{
+    Cgroup, Isolation, Mode, Privileges, QemuDirs, SandboxError, Zygote, enter, hide_memory,
+};
 
 use crate::report::{self, Failure};
 
@@ -87,6 +89,8 @@ impl Ground {
         let qemu = options.qemu_dirs()?;
         let sandbox = enter(options.isolation.into())
             .and_then(|entered| Ok(Sandbox::new(entered, Zygote::start_for(privileges)?, qemu)));
+        // From here on there are secrets and passwords.
+        hide_memory()?;
         match sandbox {
             Ok(sandbox) => Ok(Self::of(Ok(sandbox))),
             Err(error) if options.isolation == IsolationMode::Auto => {

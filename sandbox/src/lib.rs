@@ -46,4 +46,4 @@ pub use spec::{
     BindSource, Mount, MountKind, Network, Privileges, Resource, Rlimit, Root, Spec, TargetKind,
     Upper, mount_points,
 };
-pub use zygote::Zygote;
+pub use zygote::{Zygote, hide_memory};

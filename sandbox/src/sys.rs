@@ -247,6 +247,20 @@ pub(crate) fn close_all_but(keep: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives this process a session keyring of its own, in which there is nothing.
+#[expect(unsafe_code, reason = "nobody else wraps keyctl")]
+pub(crate) fn forget_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let no_name = ptr::null::<libc::c_char>();
+    // SAFETY: without a name nothing in memory is looked at.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) };
+    if result >= 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Installs a seccomp filter for good. Needs `CAP_SYS_ADMIN` in the caller's user namespace.
 pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     seccomp(program, 0).map(drop)

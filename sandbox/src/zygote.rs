@@ -17,7 +17,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 
 use crate::check;
 use crate::enter::Entered;
@@ -359,6 +359,17 @@ fn namespace_with_rules(single: SingleThread) -> io::Result<(OwnedFd, OwnedFd)> 
     Ok((std::fs::File::from(namespace).into(), mount_here()?))
 }
 
+/// Keeps this process's memory out of core dumps, and from all who are not privileged over it.
+///
+/// To be called after [`crate::enter`], which needs what this takes away, and before there are secrets.
+///
+/// # Errors
+/// What `prctl(2)` says.
+pub fn hide_memory() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
 /// Ties the helper's life to its parent's and frees it from all else that it inherited.
 fn prepare(socket: BorrowedFd<'_>, parent: Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -370,6 +381,10 @@ fn prepare(socket: BorrowedFd<'_>, parent: Pid) -> io::Result<()> {
     rustix::thread::set_name(c"rbuild-zygote")?;
     // Steps see their pid 1, a copy of this process, and the arguments may hold what is not for them.
     sys::overwrite_arguments(b"rbuild")?;
+    // The environment, of which this is a copy too, may be the user's secrets.
+    hide_memory()?;
+    // Privileged steps may use keyrings. A kernel or container without them has nothing to hide.
+    ignore(sys::forget_keyring());
     let null = fs_err::OpenOptions::new()
         .read(true)
         .write(true)

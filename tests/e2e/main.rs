@@ -22,6 +22,7 @@ mod examples_content;
 mod foreign;
 mod full;
 mod git;
+mod hostile;
 mod instructions;
 mod isolation;
 mod keys;

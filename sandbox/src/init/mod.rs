@@ -142,7 +142,8 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
                         drop(theirs);
                         keep_owners(single, &root, &ours)?;
                     }
-                    Ok(pid)
+                    // What a privileged program did with its root is its own affair.
+                    Ok((pid, (!spec.privileged).then_some(root.root)))
                 }
                 Fork::Child => {
                     let owners = owners.as_ref().map(|(_, theirs)| payload::Owners {
@@ -167,10 +168,11 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
             }
         });
     match started {
-        Ok(pid) => {
+        Ok((pid, root)) => {
             // From here on only the program's processes hold the output pipes open.
             drop((stdout, stderr));
-            reap::until_end_of(pid, &watched, status.as_fd())
+            let root = root.as_ref().map(|root| root.as_fd());
+            reap::until_end_of(pid, &watched, root, status.as_fd())
         }
         Err(failure) => {
             Status::Setup(failure).send(status.as_fd());

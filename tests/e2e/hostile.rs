@@ -1,0 +1,153 @@
+//! Hostile steps: what they can see of the machine and of other steps, and what they can change.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::PathBuf;
+
+use crate::mounts::environments;
+use crate::support::probe::probe;
+use crate::support::run::Run;
+use crate::support::{TestEnv, need};
+
+const NEEDS: &str = "this needs busybox-static, gcc and libc6-dev";
+
+/// A context with the probe, and environments to build it in; nothing where something is missing.
+fn prepared(dockerfile: &str) -> Vec<(&'static str, TestEnv, PathBuf)> {
+    let Some(probe) = probe() else {
+        return Vec::new();
+    };
+    let with_context = |(who, env): (&'static str, TestEnv)| {
+        let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+        fs_err::copy(probe, context.join("probe")).unwrap();
+        (who, env, context)
+    };
+    environments().into_iter().map(with_context).collect()
+}
+
+/// Two steps that share a cache mount send each other descriptors; the one that gets them waits
+/// until the other's layer was made, and then writes into it.
+const COLLUDING: &str = "\
+FROM busybox AS base
+COPY probe /probe
+FROM base AS takes
+ARG WHEN
+RUN --mount=type=cache,id=shared,target=/c /probe take /c/socket tool $WHEN > /said
+FROM base AS lends
+RUN --mount=type=cache,id=shared,target=/c mkdir /opt && echo good > /opt/tool && /probe lend /c/socket /opt
+FROM lends
+COPY --from=takes /said /said
+RUN cat /opt/tool > /seen
+";
+
+#[test]
+fn steps_that_work_together_cannot_change_a_finished_layer() {
+    let all = prepared(COLLUDING);
+    need!(!all.is_empty(), "{NEEDS}");
+    for (who, env, context) in all {
+        let image = env.build_image(&context, &["--build-arg", "WHEN=late"]);
+        assert_eq!(
+            image.text("said"),
+            "refused: Read-only file system\n",
+            "{who}"
+        );
+        assert_eq!(image.text("seen"), "good\n", "{who}");
+        assert_eq!(image.text("opt/tool"), "good\n", "{who}");
+        env.rbuild(["fsck"]).ok();
+    }
+}
+
+#[test]
+fn a_step_whose_files_another_one_holds_for_writing_fails() {
+    let all = prepared(COLLUDING);
+    need!(!all.is_empty(), "{NEEDS}");
+    for (_, env, context) in all {
+        let mut command = env.command();
+        command
+            .args(["build", "--build-arg", "WHEN=early"])
+            .arg(&context);
+        Run::of(&mut command)
+            .fails(1)
+            .says("cannot end the step: a process of another one writes to its files");
+        env.rbuild(["fsck"]).ok();
+    }
+}
+
+/// What the probe says of each thing that it tries, where everything is refused.
+const REFUSED: &str = "\
+inherited descriptors 0
+TIOCSTI ENOTTY
+TIOCSTI ENOTTY
+TIOCSTI ENOTTY
+/dev/tty refused
+userfaultfd EPERM
+io_uring_setup EPERM
+bpf EPERM
+kexec_load EPERM
+kexec_file_load EPERM
+keyctl EPERM
+add_key EPERM
+request_key EPERM
+perf_event_open EPERM
+unshare EPERM
+setns EPERM
+mount EPERM
+open_by_handle_at EPERM
+ptrace EPERM
+pidfd_getfd EPERM
+process_vm_readv EPERM
+AF_PACKET EPERM
+AF_ALG EPERM
+AF_VSOCK EPERM
+/proc/1/mem refused
+/proc/1/environ refused
+/proc/1/maps refused
+/proc/1/exe refused
+/proc/1/root/etc refused
+/proc/1/cwd refused
+/proc/1/fd/0 refused
+/proc/1/task/1/mem refused
+/proc/sys/kernel/core_pattern refused
+/proc/sys/kernel/modprobe refused
+/proc/sysrq-trigger refused
+/proc/sys/vm/overcommit_memory refused
+/sys/kernel/uevent_helper refused
+/sys/power/state refused
+/dev/mem refused
+/dev/kmem refused
+/dev/kmsg refused
+/dev/fuse refused
+/dev/kvm refused
+/dev/net/tun refused
+/dev/sda refused
+/dev/vda refused
+/dev/loop-control refused
+/dev/console refused
+/made refused
+/dev/shm/made refused
+abstract socket EPERM
+";
+
+#[test]
+fn the_machine_is_out_of_reach_of_a_step() {
+    let name = format!("rbuild-hostile-{}", std::process::id());
+    let dockerfile = format!("FROM busybox\nCOPY probe /probe\nRUN /probe attack {name} > /said\n");
+    let all = prepared(&dockerfile);
+    need!(!all.is_empty(), "{NEEDS}");
+    need!(has_landlock_scopes(), "this needs Linux 6.12");
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    for (who, env, context) in all {
+        let image = env.build_image(&context, &[]);
+        assert_eq!(image.text("said"), REFUSED, "{who}");
+    }
+}
+
+/// Linux 6.12 keeps steps from abstract sockets.
+fn has_landlock_scopes() -> bool {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 12)
+}
