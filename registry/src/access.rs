@@ -1,6 +1,6 @@
 //! Asks one server of a reference: scheme, credentials, retries, warnings.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use ureq::http::header::{ACCEPT, HeaderName, RANGE, WARNING};
 use ureq::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -16,11 +16,13 @@ use crate::retry::{Cancel, Failure, with_retries};
 use crate::scheme::{Conversation, SchemeMemory};
 use crate::secret::presentable;
 use crate::settings::{Limits, Settings};
-use crate::transport::{Reach, Transport, Trust};
+use crate::transport::{Payload, Reach, Transport, Trust};
 use crate::url::Origin;
 
 /// Tries at a mirror: another server is waiting behind it.
 const MIRROR_ATTEMPTS: u32 = 2;
+/// Challenges that one request answers: a token may be spent by other threads as soon as it is here.
+const MAX_CHALLENGES: usize = 8;
 /// Warnings kept for the caller.
 const MAX_WARNINGS: usize = 100;
 
@@ -36,12 +38,37 @@ pub(crate) struct Access {
     warnings: Mutex<Vec<String>>,
 }
 
+/// Where a request goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// Behind the repository: `manifests/latest`.
+    Path(&'a str),
+    /// A URL that the server itself named. On any other server it is asked without credentials.
+    Url(&'a Uri),
+    /// The protocol's root, `/v2/`.
+    Root,
+}
+
+/// What a token must allow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope<'a> {
+    /// Nothing in particular.
+    None,
+    /// Reading the repository.
+    Pull,
+    /// Writing it too, and reading the repositories that blobs may be mounted from.
+    Push(&'a [String]),
+}
+
 /// A request in the protocol.
 #[derive(Debug, Clone)]
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
-    /// Behind the repository: `manifests/latest`.
-    pub(crate) path: &'a str,
+    pub(crate) target: Target<'a>,
+    pub(crate) scope: Scope<'a>,
+    /// Headers of this request alone.
+    pub(crate) headers: &'a [(HeaderName, HeaderValue)],
+    pub(crate) body: Option<Payload<'a>>,
     /// Media types wanted; empty for any.
     pub(crate) accept: &'a str,
     /// First byte wanted; 0 asks for the whole.
@@ -50,6 +77,47 @@ pub(crate) struct Request<'a> {
     pub(crate) subject: &'a str,
     /// The repository as users write it.
     pub(crate) name: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// Returns a request that reads `path`, for `subject` in the repository `name`.
+    pub(crate) const fn get(path: &'a str, subject: &'a str, name: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            target: Target::Path(path),
+            scope: Scope::Pull,
+            headers: &[],
+            body: None,
+            accept: "",
+            offset: 0,
+            subject,
+            name,
+        }
+    }
+
+    const fn action(&self) -> &'static str {
+        match self.scope {
+            Scope::None | Scope::Pull => "pull",
+            Scope::Push(_) => "push",
+        }
+    }
+}
+
+impl Scope<'_> {
+    /// Returns the scope as token servers know it; several are separated by blanks.
+    fn text(self, repository: &str) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Pull => format!("repository:{repository}:pull"),
+            Self::Push(sources) => {
+                let others = sources.iter().filter(|source| *source != repository);
+                let others = others.map(|source| format!("repository:{source}:pull"));
+                let own = format!("repository:{repository}:pull,push");
+                let all: Vec<String> = std::iter::once(own).chain(others).collect();
+                all.join(" ")
+            }
+        }
+    }
 }
 
 impl Access {
@@ -85,11 +153,21 @@ impl Access {
             attempts,
             &self.cancel,
             request.subject,
-            || {
-                let converse = |is_tls| self.converse(endpoint, request, is_tls);
-                read(self.schemes.ask(endpoint, request.subject, converse)?)
-            },
+            || read(self.ask_once(endpoint, request)?),
         )
+    }
+
+    /// Returns the answer of `endpoint` to one try, with credentials if it wants some.
+    ///
+    /// # Errors
+    /// As for [`Access::ask`], with what is known of whether another try may succeed.
+    pub(crate) fn ask_once(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+    ) -> Result<Reply, Failure> {
+        let converse = |is_tls| self.converse(endpoint, request, is_tls);
+        self.schemes.ask(endpoint, request.subject, converse)
     }
 
     /// Returns the answer of a URL that a manifest names, asked without any credentials.
@@ -111,6 +189,7 @@ impl Access {
             repository: "-",
             credentials: ANONYMOUS,
             secrets: &[],
+            action: request.action(),
         };
         let attempts = self.limits.attempts;
         with_retries(
@@ -147,69 +226,119 @@ impl Access {
         ));
     }
 
+    /// Returns whether `endpoint` was last spoken to over https.
+    pub(crate) fn speaks_tls(&self, endpoint: &Endpoint) -> bool {
+        self.schemes.speaks_tls(endpoint)
+    }
+
     /// Stops every request of every thread.
     pub(crate) fn shut_down(&self) {
         self.cancel.set();
         self.transport.shut_down();
     }
 
-    /// One request with the answer to one challenge. The inner error is for no answer at all.
+    /// One request with the answers to challenges. The inner error is for no answer at all.
     fn converse(&self, endpoint: &Endpoint, request: &Request<'_>, is_tls: bool) -> Conversation {
-        let uri = endpoint.uri(is_tls, request.path, request.subject)?;
-        let Some(origin) = Origin::of(&uri) else {
+        let own = match request.target {
+            Target::Path(path) => endpoint.uri(is_tls, path, request.subject)?,
+            Target::Root | Target::Url(_) => endpoint.root(is_tls, request.subject)?,
+        };
+        let Some(origin) = Origin::of(&own) else {
             return Ok(Err(Obstacle::Refused(RegistryError::BadName {
                 subject: request.subject.to_owned(),
                 problem: format!("{} does not make a URL", endpoint.authority),
             })));
         };
-        let scope = format!("repository:{}:pull", endpoint.repository);
-        let send = |held: Option<&Arc<Held>>| {
-            let header = held.map(|held| &held.header);
-            self.send(&uri, request, header, Reach::Named, endpoint.trust)
-        };
-        let used = self.authenticator.current(&origin, &scope);
-        let reply = match send(used.as_ref()) {
+        match request.target {
+            Target::Url(url) if Origin::of(url).as_ref() != Some(&origin) => {
+                self.ask_elsewhere(endpoint, request, url)
+            }
+            Target::Url(url) => self.ask_home(endpoint, request, url, &origin),
+            Target::Path(_) | Target::Root => self.ask_home(endpoint, request, &own, &origin),
+        }
+    }
+
+    /// Asks the server that the registry named, which gets no credentials.
+    fn ask_elsewhere(&self, endpoint: &Endpoint, request: &Request<'_>, url: &Uri) -> Conversation {
+        let own_trust = Origin::of(url).map_or(Trust::Verified, |origin| {
+            self.trust_of(&origin, None, Trust::Verified)
+        });
+        let mut reply = match self.send(url, request, None, Reach::Foreign, own_trust) {
             Ok(reply) => reply,
             Err(obstacle) => return Ok(Err(obstacle)),
         };
-        let challenge = Challenge::best(reply.response.headers());
-        let is_challenge = reply.response.status() == StatusCode::UNAUTHORIZED && reply.is_home;
-        let (Some(challenge), true) = (challenge, is_challenge) else {
-            let asked = asked_of(endpoint, request, used.as_deref());
-            return self.settle(&asked, request, reply).map(Ok);
-        };
-        drop(reply);
+        reply.is_home = false;
+        let asked = asked_of(endpoint, request, None);
+        self.settle(&asked, request, reply).map(Ok)
+    }
+
+    fn ask_home(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        uri: &Uri,
+        origin: &Origin,
+    ) -> Conversation {
+        let scope = request.scope.text(&endpoint.repository);
         let is_insecure =
-            |other: &Origin| self.trust_of(other, Some(&origin), endpoint.trust) == Trust::Anyone;
+            |other: &Origin| self.trust_of(other, Some(origin), endpoint.trust) == Trust::Anyone;
         let door = Door {
             transport: &self.transport,
             limits: &self.limits,
             cancel: &self.cancel,
-            origin: &origin,
+            origin,
             host: &endpoint.host,
             repository: &endpoint.repository,
             scope: &scope,
             subject: request.subject,
             name: request.name,
+            action: request.action(),
             is_insecure: &is_insecure,
         };
-        let held = self
-            .authenticator
-            .answer(&door, &challenge, used.as_ref())?;
-        let reply = match send(Some(&held)) {
-            Ok(reply) => reply,
-            Err(obstacle) => return Ok(Err(obstacle)),
-        };
-        let asked = asked_of(endpoint, request, Some(&held));
-        if reply.response.status() != StatusCode::UNAUTHORIZED || !reply.is_home {
-            return self.settle(&asked, request, reply).map(Ok);
+        let mut used = self.authenticator.current(origin, &scope);
+        let mut has_answered = false;
+        for _ in 0..MAX_CHALLENGES {
+            let header = used.as_ref().map(|held| &held.header);
+            let reply = match self.send(uri, request, header, Reach::Named, endpoint.trust) {
+                Ok(reply) => reply,
+                Err(obstacle) => return Ok(Err(obstacle)),
+            };
+            let is_refused = reply.response.status() == StatusCode::UNAUTHORIZED && reply.is_home;
+            let challenge = Challenge::best(reply.response.headers());
+            let asked = asked_of(endpoint, request, used.as_deref());
+            if !is_refused {
+                if used.is_some() {
+                    self.authenticator.note_success(origin, &scope);
+                }
+                return self.settle(&asked, request, reply).map(Ok);
+            }
+            let had_success = self.authenticator.had_success(origin, &scope);
+            let refused = used.as_deref().filter(|_| has_answered);
+            // Tokens die, even in the middle of something: what has opened this door before is
+            // fetched again. Everything else that was just got is not better the next time.
+            if let Some(held) = refused
+                && (held.is_basic || !had_success)
+            {
+                let answer = asked.heard(reply);
+                if held.is_basic && !had_success {
+                    self.authenticator.reject(origin, &scope, &answer);
+                    return Err(Failure::Final(RegistryError::Unauthorized { answer }));
+                }
+                // The user was accepted, and is not let into this repository.
+                return Err(Failure::Final(RegistryError::Denied { answer }));
+            }
+            let Some(challenge) = challenge else {
+                return self.settle(&asked, request, reply).map(Ok);
+            };
+            drop(reply);
+            used = Some(
+                self.authenticator
+                    .answer(&door, &challenge, used.as_ref())?,
+            );
+            has_answered = true;
         }
-        let answer = asked.heard(reply);
-        if held.is_basic {
-            self.authenticator.reject(&origin, &scope, &answer);
-            return Err(Failure::Final(RegistryError::Unauthorized { answer }));
-        }
-        // The token server accepted the user; the token does not open this repository.
+        let asked = asked_of(endpoint, request, used.as_deref());
+        let answer = asked.answer("every token is refused at once".to_owned());
         Err(Failure::Final(RegistryError::Denied { answer }))
     }
 
@@ -233,13 +362,15 @@ impl Access {
         if request.offset > 0 {
             add(RANGE, &format!("bytes={}-", request.offset));
         }
+        headers.extend_from_slice(request.headers);
         let home = Origin::of(uri);
         let journey = Journey {
             method: request.method.clone(),
             start: uri,
             headers: &headers,
             authorization,
-            body: None,
+            body: request.body,
+            is_movable: true,
             reach,
             trust: &|origin| self.trust_of(origin, home.as_ref(), own_trust),
             subject: request.subject,
@@ -299,5 +430,6 @@ fn asked_of<'a>(
         repository: &endpoint.repository,
         credentials: held.map_or(ANONYMOUS, |held| held.source.as_str()),
         secrets: held.map_or(&[], |held| held.secrets.as_slice()),
+        action: request.action(),
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) credentials: &'a str,
     /// What must not be repeated if the server echoes it.
     pub(crate) secrets: &'a [Secret],
+    /// `pull` or `push`.
+    pub(crate) action: &'static str,
 }
 
 impl Asked<'_> {
@@ -45,6 +47,7 @@ impl Asked<'_> {
             host: self.host.to_owned(),
             repository: self.repository.to_owned(),
             credentials: self.credentials.to_owned(),
+            action: self.action,
             message,
         })
     }

@@ -54,6 +54,8 @@ pub(crate) struct Door<'a> {
     pub(crate) subject: &'a str,
     /// The repository as users write it.
     pub(crate) name: &'a str,
+    /// `pull` or `push`.
+    pub(crate) action: &'static str,
     /// Servers that may be spoken to over plain http.
     pub(crate) is_insecure: &'a dyn Fn(&Origin) -> bool,
 }
@@ -73,6 +75,8 @@ type Slots = BTreeMap<(Origin, String), Arc<Mutex<Slot>>>;
 #[derive(Debug, Default)]
 struct Slot {
     held: Option<Arc<Held>>,
+    /// Something that was held here has been accepted.
+    had_success: bool,
     /// The token server did not accept the credentials: asking again could lock the account.
     refusal: Option<Box<Answer>>,
 }
@@ -150,6 +154,21 @@ impl Authenticator {
         slot.refusal = Some(Box::new(refusal.clone()));
     }
 
+    /// Remembers that what is held for `scope` is accepted.
+    pub(crate) fn note_success(&self, origin: &Origin, scope: &str) {
+        let slot = self.slot(origin, scope);
+        slot.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .had_success = true;
+    }
+
+    /// Returns whether something that was held for `scope` has been accepted.
+    pub(crate) fn had_success(&self, origin: &Origin, scope: &str) -> bool {
+        let slot = self.slot(origin, scope);
+        let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.had_success
+    }
+
     fn slot(&self, origin: &Origin, scope: &str) -> Arc<Mutex<Slot>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (origin.clone(), scope.to_owned());
@@ -173,6 +192,7 @@ impl Door<'_> {
             repository: self.repository,
             credentials,
             secrets,
+            action: self.action,
         }
     }
 }

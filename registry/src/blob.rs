@@ -8,7 +8,7 @@ use rbuild_image::manifest::Descriptor;
 use sha2::{Digest as _, Sha256};
 use ureq::BodyReader;
 use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
-use ureq::http::{HeaderMap, Method, StatusCode, Uri};
+use ureq::http::{HeaderMap, StatusCode, Uri};
 
 use crate::access::{Access, Request};
 use crate::address::is_loopback;
@@ -157,12 +157,8 @@ impl BlobReader {
     fn request_from(&mut self, at: usize) -> Result<Box<BodyReader<'static>>, RegistryError> {
         let path = format!("blobs/{}", self.descriptor.digest);
         let request = Request {
-            method: Method::GET,
-            path: &path,
-            accept: "",
             offset: self.position,
-            subject: &self.subject,
-            name: &self.name,
+            ..Request::get(&path, &self.subject, &self.name)
         };
         let reply = match &self.sources[at] {
             Source::Server(endpoint) => self.access.ask(endpoint, &request, Ok)?,

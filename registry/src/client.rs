@@ -31,7 +31,7 @@ pub const MAX_CONFIG_BYTES: u64 = 8 << 20;
 /// Spec: <https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md>
 #[derive(Debug, Clone)]
 pub struct Client {
-    access: Arc<Access>,
+    pub(crate) access: Arc<Access>,
 }
 
 /// A manifest or index as a registry stores it.
@@ -291,15 +291,15 @@ impl Client {
 }
 
 /// A manifest's place in a repository.
-struct Place {
-    subject: String,
-    name: String,
-    path: String,
+pub(crate) struct Place {
+    pub(crate) subject: String,
+    pub(crate) name: String,
+    pub(crate) path: String,
     accept: String,
 }
 
 impl Place {
-    fn of(reference: &Reference) -> Self {
+    pub(crate) fn of(reference: &Reference) -> Self {
         let form = reference.pull_form();
         let path = match (&form.digest, &form.tag) {
             (Some(digest), _) => format!("manifests/{digest}"),
@@ -314,18 +314,15 @@ impl Place {
         }
     }
 
-    fn manifest(&self, method: Method) -> Request<'_> {
+    pub(crate) fn manifest(&self, method: Method) -> Request<'_> {
         Request {
             method,
-            path: &self.path,
             accept: &self.accept,
-            offset: 0,
-            subject: &self.subject,
-            name: &self.name,
+            ..Request::get(&self.path, &self.subject, &self.name)
         }
     }
 
-    fn unreadable(&self, endpoint: &Endpoint, error: std::io::Error) -> Failure {
+    pub(crate) fn unreadable(&self, endpoint: &Endpoint, error: std::io::Error) -> Failure {
         if error.kind() == std::io::ErrorKind::FileTooLarge {
             return Failure::Final(RegistryError::TooLarge {
                 subject: self.subject.clone(),
@@ -376,11 +373,11 @@ fn content_type(headers: &HeaderMap) -> String {
 }
 
 /// Returns `Docker-Content-Digest`, if it is there and of a kind that is understood.
-fn told_digest(headers: &HeaderMap) -> Option<Digest> {
+pub(crate) fn told_digest(headers: &HeaderMap) -> Option<Digest> {
     let text = headers.get("docker-content-digest")?.to_str().ok()?;
     text.parse().ok()
 }
 
-fn blob_subject(reference: &Reference, digest: &Digest) -> String {
+pub(crate) fn blob_subject(reference: &Reference, digest: &Digest) -> String {
     format!("blob {digest} of {}", reference.familiar())
 }

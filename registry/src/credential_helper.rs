@@ -51,30 +51,13 @@ pub(crate) fn get(
     server: &str,
     search: &HelperSearch<'_>,
 ) -> Result<Option<Login>, RegistryError> {
-    let helper = format!("docker-credential-{name}");
-    let failed = |problem: String| RegistryError::CredentialHelper {
-        helper: helper.clone(),
-        server: server.to_owned(),
-        problem,
+    let helper = Helper { name, server };
+    let Some(stdout) = helper.ask("get", server, search)? else {
+        return Ok(None);
     };
-    if name.contains('/') {
-        return Err(failed("its name has a slash".into()));
-    }
-    let program = locate(&helper, search.path)
-        .ok_or_else(|| failed("no such program in the search path".into()))?;
-    let (status, stdout) = run(&program, server, search.timeout).map_err(&failed)?;
-    let text = String::from_utf8_lossy(&stdout);
-    if !status.success() {
-        if text.trim() == NOT_FOUND {
-            return Ok(None);
-        }
-        // Its stdout is an error text here, but it is a helper for secrets: show it cautiously.
-        let said = presentable(&text, &[]);
-        return Err(failed(format!("{status}: {said}")));
-    }
     // serde_json's error could quote the secret.
     let answer: Answer = serde_json::from_slice(&stdout)
-        .map_err(|_error| failed("its answer is not the expected JSON".into()))?;
+        .map_err(|_error| helper.failed("its answer is not the expected JSON"))?;
     if answer.username.is_empty() && answer.secret.is_empty() {
         return Ok(None);
     }
@@ -92,6 +75,86 @@ pub(crate) fn get(
     }))
 }
 
+/// Gives `login` to `docker-credential-<name>` to keep for `server`.
+///
+/// # Errors
+/// As for [`get`].
+pub(crate) fn store(
+    name: &str,
+    server: &str,
+    login: &Login,
+    search: &HelperSearch<'_>,
+) -> Result<(), RegistryError> {
+    let (user, secret) = match login {
+        Login::Basic { user, password } => (user.as_str(), password),
+        Login::Identity { token, .. } | Login::Registry { token } => (TOKEN_USER, token),
+    };
+    let entry = serde_json::json!({
+        "ServerURL": server, "Username": user, "Secret": secret.reveal(),
+    });
+    let helper = Helper { name, server };
+    helper.ask("store", &entry.to_string(), search).map(drop)
+}
+
+/// Has `docker-credential-<name>` forget what it has for `server`, if anything.
+///
+/// # Errors
+/// As for [`get`].
+pub(crate) fn erase(
+    name: &str,
+    server: &str,
+    search: &HelperSearch<'_>,
+) -> Result<(), RegistryError> {
+    let helper = Helper { name, server };
+    helper.ask("erase", server, search).map(drop)
+}
+
+/// A helper and whom it is asked about.
+struct Helper<'a> {
+    name: &'a str,
+    server: &'a str,
+}
+
+impl Helper<'_> {
+    /// Returns what the helper answers, `None` if it has nothing.
+    fn ask(
+        &self,
+        action: &str,
+        input: &str,
+        search: &HelperSearch<'_>,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        if self.name.contains('/') {
+            return Err(self.failed("its name has a slash"));
+        }
+        let program = locate(&self.program(), search.path)
+            .ok_or_else(|| self.failed("no such program in the search path"))?;
+        let (status, stdout) = run(&program, action, input, search.timeout)
+            .map_err(|problem| self.failed(&problem))?;
+        if status.success() {
+            return Ok(Some(stdout));
+        }
+        let text = String::from_utf8_lossy(&stdout);
+        if text.trim() == NOT_FOUND {
+            return Ok(None);
+        }
+        // Its stdout is an error text here, but it is a helper for secrets: show it cautiously.
+        let said = presentable(&text, &[]);
+        Err(self.failed(&format!("{status}: {said}")))
+    }
+
+    fn program(&self) -> String {
+        format!("docker-credential-{}", self.name)
+    }
+
+    fn failed(&self, problem: &str) -> RegistryError {
+        RegistryError::CredentialHelper {
+            helper: self.program(),
+            server: self.server.to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+}
+
 fn locate(helper: &str, path: Option<&OsStr>) -> Option<PathBuf> {
     std::env::split_paths(path?)
         .filter(|folder| folder.is_absolute())
@@ -101,17 +164,18 @@ fn locate(helper: &str, path: Option<&OsStr>) -> Option<PathBuf> {
 
 fn run(
     program: &PathBuf,
-    server: &str,
+    action: &str,
+    input: &str,
     timeout: Duration,
 ) -> Result<(ExitStatus, Vec<u8>), String> {
     let mut child = Command::new(program)
-        .arg("get")
+        .arg(action)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
         .map_err(|error| format!("cannot be started: {error}"))?;
-    let outcome = converse(&mut child, server, Instant::now() + timeout);
+    let outcome = converse(&mut child, input, Instant::now() + timeout);
     if outcome.is_err() {
         // It may have ended by itself in the meantime.
         drop(child.kill());
@@ -120,11 +184,11 @@ fn run(
     outcome.map(|stdout| (status, stdout))
 }
 
-/// Writes the server and reads until the helper ends or closes its output.
-fn converse(child: &mut Child, server: &str, deadline: Instant) -> Result<Vec<u8>, String> {
+/// Writes the input and reads until the helper ends or closes its output.
+fn converse(child: &mut Child, input: &str, deadline: Instant) -> Result<Vec<u8>, String> {
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not read is none the worse for it.
-        drop(stdin.write_all(server.as_bytes()));
+        drop(stdin.write_all(input.as_bytes()));
     }
     let Some(mut stdout) = child.stdout.take() else {
         return Ok(Vec::new());
@@ -238,6 +302,31 @@ mod tests {
         let error = get("none", "h", &search).unwrap_err().to_string();
         assert!(error.contains("docker-credential-none"), "{error}");
         assert!(get("../x", "h", &search).is_err());
+    }
+
+    #[test]
+    fn what_is_stored_and_erased() {
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("docker-credential-test");
+        let log = folder.path().join("log");
+        let script = format!("#!/bin/sh\necho \"$1 $(cat)\" >> {}\n", log.display());
+        fs_err::write(&program, script).unwrap();
+        fs_err::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let search = HelperSearch {
+            path: Some(folder.path().as_os_str()),
+            timeout: Duration::from_secs(20),
+        };
+        let login = Login::Basic {
+            user: "me".into(),
+            password: Secret::new("a\"b"),
+        };
+        store("test", "h", &login, &search).unwrap();
+        erase("test", "h", &search).unwrap();
+        let expected =
+            "store {\"ServerURL\":\"h\",\"Username\":\"me\",\"Secret\":\"a\\\"b\"}\nerase h\n";
+        assert_eq!(fs_err::read_to_string(log).unwrap(), expected);
+        assert!(store("none", "h", &login, &search).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which credentials belong to a registry, from the files that docker and containers tools keep.
 //!
-//! Reads only. Files are read when a registry first asks for credentials, so a broken one does not
+//! Reads only; `credential_file` writes. Files are read when a registry first asks for credentials, so a broken one does not
 //! stop a build that needs none.
 
 use std::collections::BTreeMap;
@@ -233,10 +233,7 @@ impl AuthFile {
             .iter()
             .find(|(key, _)| names_host(key, host))
             .map(|(key, helper)| (helper.as_str(), key.as_str()));
-        let store = self.store.as_deref().map(|store| {
-            let server = if is_hub(host) { HUB_KEY } else { host };
-            (store, server)
-        });
+        let store = self.store.as_deref().map(|store| (store, key_of(host)));
         // Docker leaves an empty `auths` entry beside a helper; it does not count.
         if let Some((helper, server)) = helper.or(store) {
             let login = credential_helper::get(helper, server, search)?;
@@ -320,12 +317,17 @@ fn found(login: Login, place: &str) -> Found {
     Found { login, source }
 }
 
+/// Returns what credentials for the whole of `host` are kept under.
+pub(crate) fn key_of(host: &str) -> &str {
+    if is_hub(host) { HUB_KEY } else { host }
+}
+
 fn is_hub(host: &str) -> bool {
     HUB_HOSTS.contains(&host)
 }
 
 /// True if a key of a file stands for the whole of `host`.
-fn names_host(key: &str, host: &str) -> bool {
+pub(crate) fn names_host(key: &str, host: &str) -> bool {
     let stripped = ["https://", "http://"]
         .iter()
         .find_map(|scheme| key.strip_prefix(scheme));

@@ -81,6 +81,22 @@ impl Endpoint {
         is_sound.then_some(uri).ok_or_else(bad)
     }
 
+    /// Returns the URL of the protocol's root with `https` or `http`.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::uri`].
+    pub(crate) fn root(&self, is_tls: bool, subject: &str) -> Result<Uri, RegistryError> {
+        let any = Self {
+            repository: "-".to_owned(),
+            ..self.clone()
+        };
+        let below = any.uri(is_tls, "-", subject)?;
+        crate::url::join(&below, "../").ok_or_else(|| RegistryError::BadName {
+            subject: subject.to_owned(),
+            problem: format!("{} does not make a URL", self.authority),
+        })
+    }
+
     /// True if the server is asked on its scheme's usual port.
     pub(crate) fn has_usual_port(&self) -> bool {
         split_port(&self.authority).1.is_none()

@@ -48,10 +48,10 @@ pub enum RegistryError {
         /// What the registry said.
         answer: Box<Answer>,
     },
-    /// The registry does not let this user, or nobody in particular, read the repository.
+    /// The registry does not let this user, or nobody in particular, read or write the repository.
     #[error(
-        "pull access denied for {}, repository does not exist or may require authorization ({answer})",
-        answer.name
+        "{} access denied for {}, repository does not exist or may require authorization ({answer})",
+        answer.action, answer.name
     )]
     Denied {
         /// What the registry said.
@@ -62,6 +62,19 @@ pub enum RegistryError {
     Unauthorized {
         /// What the registry or its token server said.
         answer: Box<Answer>,
+    },
+    /// The registry does not accept the credentials that were to be checked.
+    #[error(
+        "login attempt to {url} failed with status: {status}{}",
+        behind(message)
+    )]
+    Login {
+        /// The URL that was asked for.
+        url: String,
+        /// The HTTP status.
+        status: &'static str,
+        /// What the registry or its token server said.
+        message: String,
     },
     /// The registry wants a pause that is too long to wait for, or too many of them.
     #[error(
@@ -170,6 +183,25 @@ pub enum RegistryError {
         #[source]
         source: Cause,
     },
+    /// What is to be pushed cannot be read.
+    #[error("{subject}: what is to be pushed cannot be read")]
+    Content {
+        /// What was to be pushed.
+        subject: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The registry does not keep to the protocol.
+    #[error("{subject}: registry {host} {problem}")]
+    BadAnswer {
+        /// What was wanted.
+        subject: String,
+        /// Who answered.
+        host: String,
+        /// What it did.
+        problem: String,
+    },
     /// The registry answered with a schema 1 manifest.
     #[error(
         "{subject}: the registry returned a schema 1 manifest, which is obsolete and not supported; push the image again with a current tool"
@@ -241,6 +273,8 @@ pub struct Answer {
     pub repository: String,
     /// Whose credentials were sent and where they are from; never their value.
     pub credentials: String,
+    /// What was to be done: `pull` or `push`.
+    pub action: &'static str,
     /// The server's own words, on one line, shortened, without secrets; empty if it said nothing.
     pub message: String,
 }
@@ -259,6 +293,15 @@ impl fmt::Display for Answer {
             return Ok(());
         }
         write!(f, ": {message}")
+    }
+}
+
+fn behind(message: &str) -> String {
+    match message {
+        // The status says that already.
+        "" | "unauthorized" => String::new(),
+        message if message.ends_with("authentication required") => String::new(),
+        message => format!(" ({message})"),
     }
 }
 

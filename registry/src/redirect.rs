@@ -8,7 +8,7 @@ use crate::address::{is_disguised_number, is_link_local, is_loopback, literal};
 use crate::error::RegistryError;
 use crate::retry::{Failure, Patience};
 use crate::secret::presentable;
-use crate::transport::{Call, Fault, FaultKind, Reach, Transport, Trust};
+use crate::transport::{Call, Fault, FaultKind, Payload, Reach, Transport, Trust};
 use crate::url::{Origin, join, show};
 
 const MAX_REDIRECTS: usize = 10;
@@ -22,8 +22,11 @@ pub(crate) struct Journey<'a> {
     pub(crate) headers: &'a [(HeaderName, HeaderValue)],
     /// Sent to the scheme, host and port of `start` only.
     pub(crate) authorization: Option<&'a HeaderValue>,
-    /// Sent to `start`; a request with a body is not redirected.
-    pub(crate) body: Option<&'a [u8]>,
+    /// Sent to every server, but see [`Journey::is_movable`].
+    pub(crate) body: Option<Payload<'a>>,
+    /// Whether a request with a body may be led elsewhere, by the two statuses that keep method and
+    /// body. False for a body with a secret in it.
+    pub(crate) is_movable: bool,
     /// Who named the server of `start`.
     pub(crate) reach: Reach,
     /// How a server may be trusted.
@@ -38,6 +41,8 @@ pub(crate) struct Reply {
     pub(crate) response: Response<Body>,
     /// Who answered.
     pub(crate) origin: Origin,
+    /// At which URL; what its `Location` is relative to.
+    pub(crate) uri: Uri,
     /// True if that is the server of the start.
     pub(crate) is_home: bool,
 }
@@ -57,6 +62,11 @@ impl Obstacle {
         let (origin, fault) = match self {
             Self::Refused(error) => return Failure::Final(error),
             Self::Fault(origin, fault) => (origin, fault),
+        };
+        // It was us: the body could not be read.
+        let fault = match own_error(fault) {
+            Ok(error) => return Failure::Final(error),
+            Err(fault) => fault,
         };
         let error = RegistryError::Unreachable {
             subject: subject.to_owned(),
@@ -80,6 +90,28 @@ impl From<RegistryError> for Obstacle {
     fn from(error: RegistryError) -> Self {
         Self::Refused(error)
     }
+}
+
+impl Journey<'_> {
+    fn follows(&self, redirect: &Response<Body>) -> bool {
+        let keeps_body = matches!(
+            redirect.status(),
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        self.body.is_none() || (self.is_movable && keeps_body)
+    }
+}
+
+fn own_error(fault: Fault) -> Result<RegistryError, Fault> {
+    let kind = fault.kind;
+    let error = fault
+        .cause
+        .downcast::<std::io::Error>()
+        .map_err(|cause| Fault { kind, cause })?;
+    RegistryError::from_io(*error).map_err(|error| Fault {
+        kind,
+        cause: error.into(),
+    })
 }
 
 /// Sends the request and follows at most ten redirects.
@@ -113,10 +145,11 @@ pub(crate) fn travel(transport: &Transport, journey: &Journey<'_>) -> Result<Rep
         let response = transport
             .exchange(&call)?
             .map_err(|fault| Obstacle::Fault(origin.clone(), fault))?;
-        let Some(location) = redirect_of(&response).filter(|_| journey.body.is_none()) else {
+        let Some(location) = redirect_of(&response).filter(|_| journey.follows(&response)) else {
             return Ok(Reply {
                 response,
                 origin,
+                uri,
                 is_home,
             });
         };
@@ -164,7 +197,11 @@ fn redirect_of(response: &Response<Body>) -> Option<String> {
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 
-fn check(home: &Origin, from: &Origin, next: &Uri) -> Result<Origin, &'static str> {
+/// Returns the server of `next`, which the server `from` named to a client of `home`.
+///
+/// # Errors
+/// Why it must not be asked.
+pub(crate) fn check(home: &Origin, from: &Origin, next: &Uri) -> Result<Origin, &'static str> {
     let origin = Origin::of(next).ok_or("not an http or https URL")?;
     if next
         .authority()

@@ -59,6 +59,15 @@ impl SchemeMemory {
         }
     }
 
+    /// Returns whether `endpoint` speaks TLS, as far as is known.
+    pub(crate) fn speaks_tls(&self, endpoint: &Endpoint) -> bool {
+        match endpoint.schemes {
+            Schemes::Tls => true,
+            Schemes::Plain => false,
+            Schemes::TlsThenPlain => self.known(&endpoint.authority).unwrap_or(true),
+        }
+    }
+
     fn known(&self, authority: &str) -> Option<bool> {
         let speaks_tls = self.speaks_tls.lock();
         let speaks_tls = speaks_tls.unwrap_or_else(PoisonError::into_inner);

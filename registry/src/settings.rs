@@ -100,6 +100,8 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Longest time without a byte.
     pub idle_timeout: Duration,
+    /// Longest time without a byte after all of a blob was sent: registries hash and copy it then.
+    pub commit_timeout: Duration,
     /// Longest time for a whole manifest, configuration or token.
     pub document_timeout: Duration,
     /// Tries of one request.
@@ -119,6 +121,7 @@ impl Default for Limits {
         Self {
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
+            commit_timeout: Duration::from_secs(300),
             document_timeout: Duration::from_secs(120),
             attempts: 5,
             backoff: Duration::from_secs(1),

@@ -17,7 +17,7 @@ use crate::error::RegistryError;
 use crate::redirect::{Journey, Reply, foreign_problem, travel};
 use crate::retry::{Failure, Patience, with_retries};
 use crate::secret::{Secret, basic};
-use crate::transport::{Reach, Trust, read_document};
+use crate::transport::{Payload, Reach, Trust, read_document};
 use crate::url::{Origin, encode_pairs, show};
 
 const CLIENT_ID: &str = "rbuild";
@@ -132,7 +132,8 @@ impl Desk<'_> {
             ("scope", &scope),
             ("refresh_token", token.reveal()),
         ]);
-        self.send(Method::POST, &self.realm, None, Some(form.as_bytes()))
+        let body = Payload::Bytes(form.as_bytes());
+        self.send(Method::POST, &self.realm, None, Some(body))
     }
 
     fn send(
@@ -140,7 +141,7 @@ impl Desk<'_> {
         method: Method,
         start: &Uri,
         authorization: Option<&HeaderValue>,
-        body: Option<&[u8]>,
+        body: Option<Payload<'_>>,
     ) -> Result<Reply, Failure> {
         let mut headers: Vec<(HeaderName, HeaderValue)> =
             vec![(ACCEPT, HeaderValue::from_static("application/json"))];
@@ -156,6 +157,7 @@ impl Desk<'_> {
             headers: &headers,
             authorization,
             body,
+            is_movable: false,
             reach: if is_own { Reach::Named } else { Reach::Foreign },
             trust: &|origin| {
                 if is_insecure(origin) {

@@ -17,7 +17,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{
     ConnectProxyConnector, Connector as _, NextTimeout, SocksConnector, TcpConnector,
 };
-use ureq::{Agent, Body, RequestBuilder};
+use ureq::{Agent, Body, RequestBuilder, SendBody};
 
 use crate::address::is_link_local;
 use crate::certificates::{HostCertificates, system_authorities};
@@ -29,6 +29,8 @@ use crate::url::Origin;
 
 const USER_AGENT: &str = concat!("rbuild/", env!("CARGO_PKG_VERSION"));
 const MAX_IDLE_PER_SERVER: usize = 8;
+/// Longer bodies wait until the server wants them: a 401 or 413 then comes before the bytes.
+const EXPECT_ABOVE: u64 = 64 * 1024;
 
 /// Whose certificate is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,13 +53,47 @@ pub(crate) enum Reach {
 /// One request.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
-    /// GET or HEAD; POST with a body.
+    /// GET, HEAD or DELETE; POST, PUT or PATCH with a body.
     pub(crate) method: Method,
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a [(HeaderName, HeaderValue)],
-    pub(crate) body: Option<&'a [u8]>,
+    pub(crate) body: Option<Payload<'a>>,
     pub(crate) trust: Trust,
     pub(crate) reach: Reach,
+}
+
+/// The body of a request. It can be sent more than once.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload<'a> {
+    /// All of it is here.
+    Bytes(&'a [u8]),
+    /// It is read anew whenever it is sent.
+    Stream(&'a dyn Stream),
+}
+
+/// Bytes that can be read again and again. A reader that cannot give all of them fails; what it
+/// fails with is reported as it is if it is a [`RegistryError`].
+pub(crate) trait Stream {
+    /// How many bytes there are.
+    fn length(&self) -> u64;
+    /// Returns a reader of them.
+    fn open(&self) -> io::Result<Box<dyn io::Read + '_>>;
+}
+
+impl std::fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A body may be a refresh token.
+        write!(f, "Payload({} bytes)", self.length())
+    }
+}
+
+impl Payload<'_> {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Stream(stream) => stream.length(),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -116,7 +152,7 @@ impl Transport {
             }));
         };
         let agent = self.agent(origin, call.trust, call.reach)?;
-        Ok(send(&agent, call).map_err(Fault::from))
+        Ok(send(&agent, call, self.limits.commit_timeout).map_err(Fault::from))
     }
 
     /// Breaks off every exchange of every thread, and refuses new ones.
@@ -209,22 +245,42 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-fn send(agent: &Agent, call: &Call<'_>) -> Result<Response<Body>, ureq::Error> {
+fn send(
+    agent: &Agent,
+    call: &Call<'_>,
+    commit_timeout: Duration,
+) -> Result<Response<Body>, ureq::Error> {
     match call.body {
         None => {
-            let request = if call.method == Method::HEAD {
-                agent.head(call.uri)
-            } else {
-                agent.get(call.uri)
+            let request = match call.method {
+                Method::HEAD => agent.head(call.uri),
+                Method::DELETE => agent.delete(call.uri),
+                _ => agent.get(call.uri),
             };
             with_headers(request, call).call()
         }
         Some(body) => {
-            let length = body.len().to_string();
-            let request = agent
-                .post(call.uri)
-                .header_raw("Content-Length", length.as_bytes());
-            with_headers(request, call).send(body)
+            let request = match call.method {
+                Method::PUT => agent.put(call.uri),
+                Method::PATCH => agent.patch(call.uri),
+                _ => agent.post(call.uri),
+            };
+            let length = body.length();
+            let mut request = request.header_raw("Content-Length", length.to_string().as_bytes());
+            if length > EXPECT_ABOVE {
+                request = request.header_raw("Expect", b"100-continue");
+            }
+            let mut request = with_headers(request, call);
+            if call.method == Method::PUT {
+                let longest = Some(commit_timeout);
+                request = request.config().timeout_per_read(longest).build();
+            }
+            match body {
+                Payload::Bytes(bytes) => request.send(bytes),
+                Payload::Stream(stream) => {
+                    request.send(SendBody::from_reader(&mut *stream.open()?))
+                }
+            }
         }
     }
 }

@@ -122,6 +122,7 @@ impl Web {
                 headers: &headers,
                 authorization: authorization.as_ref(),
                 body: None,
+                is_movable: false,
                 reach: Reach::Named,
                 trust: &|_origin| Trust::Verified,
                 subject: &subject,

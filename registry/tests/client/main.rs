@@ -6,12 +6,15 @@
     reason = "helpers of tests fail and speak as tests do"
 )]
 
+mod accounts;
 mod auth;
 mod blobs;
 mod certificates;
+mod fake;
 mod image;
 mod manifests;
 mod mirrors;
+mod push;
 mod real;
 mod redirects;
 mod server;

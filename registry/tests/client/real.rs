@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use rbuild_image::manifest::{Descriptor, Document};
 use rbuild_image::media::{OCI_INDEX, OCI_MANIFEST};
-use rbuild_registry::{Client, Login, RegistryError, Secret};
+use rbuild_registry::{Client, Login, Placed, PushEvent, PushOptions, RegistryError, Secret};
 
-use crate::image::Image;
+use crate::fake::{Memory, image as pushed_image};
+use crate::image::{Image, noise};
 use crate::server::{settings, shown};
 
 const TOOLS: [&str; 3] = ["docker-registry", "skopeo", "htpasswd"];
@@ -337,4 +338,89 @@ fn credentials_of_docker_and_podman() {
         );
         fs_err::remove_file(&path).unwrap();
     }
+}
+
+/// How the blobs came to be there.
+fn push(
+    client: &Client,
+    content: &Memory,
+    root: &Descriptor,
+    name: &str,
+) -> Result<Vec<Placed>, RegistryError> {
+    let placed = std::sync::Mutex::new(Vec::new());
+    let progress = |event: PushEvent<'_>| {
+        if let PushEvent::Placed(_, how) = event {
+            placed.lock().unwrap().push(how.clone());
+        }
+    };
+    let reference = name.parse().unwrap();
+    client.push(
+        content,
+        root,
+        &reference,
+        &PushOptions::default(),
+        &progress,
+    )?;
+    Ok(placed.into_inner().unwrap())
+}
+
+#[test]
+fn pushed_mounted_and_read_again() {
+    for password in [None, Some("hunter2")] {
+        let Some(registry) = Registry::start(password) else {
+            return;
+        };
+        let client = client(&registry, password);
+        let name = |rest: &str| format!("{}/{rest}", registry.host);
+        let (mut content, one) = pushed_image(3_000_000);
+        let two = content.add_image(&noise(10), "");
+        let root = content.add_index(&[one, two]);
+        let placed = push(&client, &content, &root, &name("team/app:1")).unwrap();
+        assert_eq!(placed, vec![Placed::Uploaded; 4]);
+        let placed = push(&client, &content, &root, &name("team/app:1")).unwrap();
+        assert_eq!(placed, vec![Placed::Exists; 4]);
+        content.sources = vec![name("team/app").parse().unwrap()];
+        let placed = push(&client, &content, &root, &name("other/app:2")).unwrap();
+        assert_eq!(placed, vec![Placed::Mounted("team/app".into()); 4]);
+
+        let reference = name("other/app:2").parse().unwrap();
+        let resolved = client.resolve(&reference).unwrap();
+        assert_eq!(resolved.descriptor.digest, root.digest);
+        for (digest, bytes) in &content.bytes {
+            let mut read = Vec::new();
+            let descriptor = Descriptor::of("x", bytes);
+            match client.blob(&reference, &descriptor) {
+                Ok(mut blob) => drop(blob.read_to_end(&mut read).unwrap()),
+                Err(_) => read = client.manifest(&reference, digest).unwrap(),
+            }
+            assert_eq!(&read, bytes);
+        }
+        assert_eq!(client.tags(&reference).unwrap(), ["2"]);
+        client.check_login(&registry.host).unwrap();
+    }
+}
+
+#[test]
+fn pushing_with_the_wrong_password() {
+    let Some(registry) = Registry::start(Some("hunter2")) else {
+        return;
+    };
+    let (content, root) = pushed_image(1000);
+    let client = client(&registry, Some("wrong-one"));
+    let name = format!("{}/team/app:1", registry.host);
+    let error = push(&client, &content, &root, &name).unwrap_err();
+    let text = shown(&error);
+    assert!(
+        matches!(error, RegistryError::Unauthorized { .. }),
+        "{text}"
+    );
+    assert!(!text.contains("wrong-one"), "{text}");
+    let error = client.check_login(&registry.host).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "login attempt to http://{}/v2/ failed with status: 401 Unauthorized",
+            registry.host
+        )
+    );
 }

@@ -26,6 +26,7 @@ pub(crate) struct Seen {
     /// Header names as they were written.
     pub(crate) header_names: Vec<String>,
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
     /// How many requests with this method and target came before.
     pub(crate) nth: usize,
 }
@@ -106,6 +107,17 @@ impl Answer {
     }
 }
 
+/// What happens when the head of a request is here and its body is not.
+#[derive(Debug, Clone)]
+pub(crate) enum Gate {
+    /// The body is read.
+    Open,
+    /// This is answered, and the body is not read.
+    Refuse(Answer),
+    /// So many bytes are read, then the connection is reset.
+    Reset(usize),
+}
+
 type Handler = dyn Fn(&Seen) -> Answer + Send + Sync;
 
 /// A server on a free loopback port; ends when it is dropped.
@@ -116,6 +128,7 @@ pub(crate) struct Server {
 }
 
 struct Shared {
+    gate: Box<dyn Fn(&Seen) -> Gate + Send + Sync>,
     handler: Box<Handler>,
     seen: Mutex<Vec<Seen>>,
     is_stopped: AtomicBool,
@@ -123,9 +136,18 @@ struct Shared {
 
 impl Server {
     pub(crate) fn new(handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::gated(|_| Gate::Open, handler)
+    }
+
+    /// Asks `gate` before it reads bodies. Requests that do not pass are seen without one.
+    pub(crate) fn gated(
+        gate: impl Fn(&Seen) -> Gate + Send + Sync + 'static,
+        handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            gate: Box::new(gate),
             handler: Box::new(handler),
             seen: Mutex::new(Vec::new()),
             is_stopped: AtomicBool::new(false),
@@ -190,7 +212,27 @@ impl Shared {
             seen.nth = all.iter().filter(same).count();
             all.push(seen.clone());
         }
-        let answer = (self.handler)(&seen);
+        let answer = match (self.gate)(&seen) {
+            Gate::Open => {
+                read_body(&mut stream, &mut seen)?;
+                if let Some(last) = self.seen.lock().unwrap().iter_mut().rev().find(|old| {
+                    (&old.method, &old.target, old.nth) == (&seen.method, &seen.target, seen.nth)
+                }) {
+                    last.body.clone_from(&seen.body);
+                    last.bytes.clone_from(&seen.bytes);
+                }
+                (self.handler)(&seen)
+            }
+            Gate::Refuse(answer) => answer,
+            Gate::Reset(count) => {
+                if seen.header("expect").is_some() {
+                    stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                }
+                stream.read_exact(&mut vec![0; count])?;
+                rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+                return Ok(());
+            }
+        };
         let is_endless = answer.end == End::Never;
         let mut head = format!(
             "HTTP/1.1 {} Whatever\r\nConnection: close\r\n",
@@ -266,17 +308,26 @@ fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<Seen>> {
         .into_iter()
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let length = headers.get("content-length");
-    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-    stream.read_exact(&mut body)?;
     Ok(Some(Seen {
         method,
         target,
         headers,
         header_names,
-        body: String::from_utf8_lossy(&body).into_owned(),
+        body: String::new(),
+        bytes: Vec::new(),
         nth: 0,
     }))
+}
+
+fn read_body(stream: &mut TcpStream, seen: &mut Seen) -> std::io::Result<()> {
+    if seen.header("expect").is_some() {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let length = seen.header("content-length");
+    seen.bytes = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut seen.bytes)?;
+    seen.body = String::from_utf8_lossy(&seen.bytes).into_owned();
+    Ok(())
 }
 
 /// Settings with little patience and no files.
