@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::analyze::AnalyzeArguments;
 use crate::commands::df::DfArguments;
 use crate::commands::fsck::FsckArguments;
 use crate::commands::history::HistoryArguments;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Inspect(InspectArguments),
     /// Show how an image came to be
     History(HistoryArguments),
+    /// Show what an image's layers hold, and what of it is wasted
+    Analyze(Box<AnalyzeArguments>),
     /// Give an image another name
     Tag(TagArguments),
     /// Remove images

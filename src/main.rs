@@ -15,6 +15,7 @@ mod ground;
 mod interrupt;
 mod lint;
 mod manifests;
+mod opened;
 mod output;
 mod page;
 mod planning;
@@ -22,6 +23,7 @@ mod progress;
 mod report;
 mod run_options;
 mod secrets;
+mod shown_path;
 mod size;
 mod ssh;
 mod table;
@@ -56,6 +58,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Images(options) => commands::images::run(&root, &options),
         Command::Inspect(options) => commands::inspect::run(&root, &options),
         Command::History(options) => commands::history::run(&root, &options),
+        Command::Analyze(options) => commands::analyze::run(&root, &options),
         Command::Tag(options) => commands::tag::run(&root, &options),
         Command::Rmi(options) => commands::rmi::run(&root, &options),
         Command::Save(options) => commands::save::run(&root, &options),

@@ -3,6 +3,7 @@
 //! References, platforms, configs, manifests and indexes; layers, their index, and tar in and out;
 //! the content store; archives. No network, and no knowledge of Dockerfiles.
 
+pub mod analysis;
 pub mod archive;
 pub mod assemble;
 pub mod audit;

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod analyze;
 pub(crate) mod build;
 mod call;
 pub(crate) mod check;

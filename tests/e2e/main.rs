@@ -13,6 +13,7 @@
 mod cache;
 mod checks;
 mod config;
+mod contents;
 mod contexts;
 mod crash;
 mod doctor;

@@ -1,0 +1,255 @@
+//! Looking into images: `rbuild analyze` counts as dive counts, and says more.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::examples::{NEEDS, ON_BUSYBOX, ON_DEBIAN, built, shared_env};
+use crate::support::run::Run;
+use crate::support::{TestEnv, bases, find, need};
+
+/// The dive that `scripts/test.sh` fetched, or one on the search path.
+fn dive() -> Option<PathBuf> {
+    let fetched = std::env::var_os("RBUILD_TEST_DIVE").map(PathBuf::from);
+    fetched
+        .filter(|file| file.is_file())
+        .or_else(|| find("dive"))
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// The image as dive sees it, through an archive.
+fn by_dive(dive: &Path, env: &TestEnv, name: &str) -> Value {
+    let (tar, json) = (env.out("dive.tar"), env.out("dive.json"));
+    env.rbuild(["save", "-o", tar.to_str().unwrap(), name]).ok();
+    let mut command = Command::new(dive);
+    command
+        .env_clear()
+        .env("HOME", env.path("home"))
+        .args(["--source", "docker-archive", tar.to_str().unwrap()])
+        .args(["--json", json.to_str().unwrap()]);
+    Run::of(&mut command).ok();
+    let found = parse(&fs_err::read_to_string(&json).unwrap());
+    fs_err::remove_file(tar).unwrap();
+    fs_err::remove_file(json).unwrap();
+    found
+}
+
+/// What both must say alike of an image: totals, and the inefficient paths in any order.
+#[derive(Debug, PartialEq)]
+struct Figures {
+    totals: Vec<Option<f64>>,
+    /// Path, how often, bytes.
+    copies: BTreeSet<(String, u64, u64)>,
+}
+
+fn figures(found: &Value) -> Figures {
+    let image = &found["image"];
+    let totals = ["sizeBytes", "inefficientBytes", "efficiencyScore"];
+    let copies = image["fileReference"].as_array().unwrap().iter();
+    let number = |file: &Value, key: &str| file[key].as_u64().unwrap();
+    Figures {
+        totals: totals.iter().map(|key| image[key].as_f64()).collect(),
+        copies: copies
+            .map(|file| {
+                let path = file["file"].as_str().unwrap().to_owned();
+                (path, number(file, "count"), number(file, "sizeBytes"))
+            })
+            .collect(),
+    }
+}
+
+/// What both must say alike of a layer's files. dive lists directories without an entry, too.
+fn files(layer: &Value) -> BTreeSet<String> {
+    let files = layer["fileList"].as_array().unwrap().iter();
+    files
+        .filter(|file| file["path"] != "")
+        .map(|file| {
+            let mut file = file.clone();
+            if file["path"].as_str().unwrap().contains(".wh.") {
+                file["fileMode"] = 0.into();
+            }
+            file.to_string()
+        })
+        .collect()
+}
+
+#[track_caller]
+fn compare(dive: &Path, env: &TestEnv, name: &str) {
+    let theirs = by_dive(dive, env, name);
+    let ours = env.rbuild(["analyze", "--format=json", name]).ok();
+    let ours = parse(&ours.stdout);
+    assert_eq!(figures(&ours), figures(&theirs), "{name}");
+    let layers = |found: &Value| found["layer"].as_array().unwrap().clone();
+    assert_eq!(layers(&ours).len(), layers(&theirs).len(), "{name}");
+    for (ours, theirs) in layers(&ours).iter().zip(layers(&theirs)) {
+        for key in ["index", "digestId", "sizeBytes", "command"] {
+            assert_eq!(ours[key], theirs[key], "{name}: {key}");
+        }
+        assert_eq!(files(ours), files(&theirs), "{name}");
+    }
+}
+
+#[test]
+fn examples_have_dive_s_numbers() {
+    let dive = dive();
+    need!(
+        dive.is_some(),
+        "comparing needs dive (scripts/test.sh fetches it)"
+    );
+    for name in ON_BUSYBOX.iter().chain(ON_DEBIAN) {
+        need!(built(name).is_some(), "{NEEDS}");
+        compare(
+            dive.as_ref().unwrap(),
+            shared_env().unwrap(),
+            &format!("{name}:1.0"),
+        );
+    }
+}
+
+/// Steps that leave everything that dive may count in another way.
+const ODD: &str = r#"FROM busybox
+RUN mkdir -p /d/e /gone/below /o && for f in d/a d/e/b gone/x gone/below/y o/1 o/2; do head -c 5000 /dev/zero > /$f; done
+RUN ln -s /d/a /link && ln /d/a /hard && mkdir /empty && echo text > /text
+RUN chown -R 7:8 /d && chmod 600 /text
+RUN rm -rf /gone && rm -rf /o && mkdir /o && echo 3 > /o/3
+RUN rm /d/e/b /link && ln -s /d /link && touch /empty
+COPY --chmod=755 text /text
+RUN mkdir /gone && echo again > /gone/x && mv /hard /soft
+RUN rm -rf /gone /empty && rm /text && mkdir /text && echo > /text/inside
+RUN rm -rf /text && mkdir -p /text/deep && rmdir /text/deep
+"#;
+
+#[test]
+fn odd_layers_have_dive_s_numbers() {
+    let dive = dive();
+    need!(
+        dive.is_some() && bases::busybox().is_some(),
+        "this needs dive (scripts/test.sh fetches it) and busybox-static"
+    );
+    let env = TestEnv::new();
+    env.import(bases::busybox().unwrap(), "busybox");
+    let context = env.context("ctx", &[("Dockerfile", ODD), ("text", "other\n")]);
+    env.build(&context, &["-t", "odd:1"]);
+    compare(dive.as_ref().unwrap(), &env, "odd:1");
+}
+
+/// An image whose second layer holds the files of the first again.
+fn wasteful() -> Option<TestEnv> {
+    let env = TestEnv::new();
+    env.import(bases::busybox()?, "busybox");
+    let dockerfile = "FROM busybox\n\
+        RUN mkdir /srv && head -c 300000 /dev/urandom > /srv/data && cp /srv/data /srv/copy\n\
+        RUN chown 7:7 /srv/data\n\
+        RUN rm /srv/copy\n";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    env.build(&context, &["-t", "app:1"]);
+    Some(env)
+}
+
+#[test]
+fn what_is_wasted_is_told_with_its_instruction() {
+    let env = wasteful();
+    need!(env.is_some(), "this needs busybox-static");
+    let env = env.unwrap();
+    let run = env.rbuild(["analyze", "app:1"]).ok();
+    for line in [
+        "Layer 2  300kB  ",
+        "  repeats 1 file (300kB)\n",
+        "  not shown    600kB are in layers, but not in the image\n",
+        "repeated by layer 2: RUN chown 7:7 /srv/data\n",
+        "removed by layer 3: RUN rm /srv/copy\n",
+        "  layer 2: 1 file (300kB), with another owner\n    RUN chown 7:7 /srv/data\n",
+    ] {
+        assert!(run.stdout.contains(line), "{line:?}: {}", run.report());
+    }
+    let listing = env.rbuild(["analyze", "--layer=2", "app:1"]).ok();
+    let row = listing.stdout.lines().find(|line| line.starts_with('M'));
+    let words: Vec<_> = row.unwrap().split_whitespace().collect();
+    assert_eq!(words, ["M", "-rw-r--r--", "7:7", "300kB", "/srv/data"]);
+    env.rbuild(["analyze", "--layer=4", "app:1"])
+        .fails(1)
+        .says("the layers are 0 (the base) to 3");
+}
+
+#[test]
+fn images_fail_their_limits() {
+    let env = wasteful();
+    need!(env.is_some(), "this needs busybox-static");
+    let env = env.unwrap();
+    let end = |run: &Run| {
+        let last = run.stdout.lines().last().unwrap_or_default();
+        last.split(' ').next().unwrap().to_owned()
+    };
+    let run = |args: &[&str]| env.rbuild([&["analyze"], args, &["app:1"]].concat());
+    let failed = run(&["--ci"]);
+    assert_eq!((failed.code, &*end(&failed)), (Some(1), "Result:FAIL"));
+    let rules = [
+        "  FAIL: highestUserWastedPercent: too many bytes wasted",
+        "  SKIP: highestWastedBytes: rule disabled\n",
+        "  FAIL: lowestEfficiency: image efficiency is too low",
+    ];
+    assert!(
+        rules.iter().all(|rule| failed.stdout.contains(rule)),
+        "{}",
+        failed.report()
+    );
+    let lenient = [
+        "--lowestEfficiency=0.5",
+        "--highest-user-wasted-percent=off",
+    ];
+    let passed = run(&[&["--ci", "--highestWastedBytes=2MB"], &lenient[..]].concat()).ok();
+    assert_eq!(end(&passed), "Result:PASS");
+    assert!(!run(&lenient).ok().stdout.contains("Result:"));
+
+    // dive's variable and its file; options count more than the file.
+    fs_err::write(
+        env.out(".dive-ci"),
+        "rules:\n  lowestEfficiency: 0.5\n  highestUserWastedPercent: disabled\n",
+    )
+    .unwrap();
+    let in_ci = |args: &[&str]| {
+        let mut command = env.command();
+        Run::of(
+            command
+                .env("CI", "true")
+                .arg("analyze")
+                .args(args)
+                .arg("app:1"),
+        )
+    };
+    assert_eq!(end(&in_ci(&[]).ok()), "Result:PASS");
+    assert_eq!(in_ci(&["--highest-wasted-bytes", "1kB"]).code, Some(1));
+    assert!(!in_ci(&["--ci=false"]).ok().stdout.contains("Result:"));
+    let json = in_ci(&["--format=json"]).ok();
+    assert_eq!(parse(&json.stdout)["ci"]["pass"], true);
+    fs_err::write(env.out(".dive-ci"), "rules:\n  speed: 1\n").unwrap();
+    in_ci(&[]).fails(1).says("line 2: there is no such rule");
+    run(&["--ci", "--ci-config=nowhere"])
+        .fails(1)
+        .says("nowhere");
+    run(&["--ci", "--lowest-efficiency=2"]).fails(1);
+}
+
+#[test]
+fn names_of_files_reach_no_terminal() {
+    need!(bases::busybox().is_some(), "this needs busybox-static");
+    let env = TestEnv::new();
+    env.import(bases::busybox().unwrap(), "busybox");
+    let dockerfile = "FROM busybox\nRUN printf x > \"$(printf '/a\\033[2J\\nb')\"\n";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    env.build(&context, &["-t", "evil"]);
+    for args in [&["analyze", "evil"][..], &["analyze", "--layer=1", "evil"]] {
+        let run = env.rbuild(args).ok();
+        assert!(
+            run.stdout.contains("/a\\u{1b}[2J\\nb\n"),
+            "{}",
+            run.report()
+        );
+        assert!(!run.stdout.contains('\u{1b}'), "{}", run.report());
+    }
+}
