@@ -237,8 +237,9 @@ fn remember(
     };
     record.created.clone_from(&base.config.created);
     record.tagged_at = Some(environment::timestamp());
-    workplace.store.keep_image(&record)?;
-    workplace.store.tag(reference, &record)?;
+    workplace
+        .layers
+        .publish_image(&record, std::slice::from_ref(reference))?;
     Ok(())
 }
 

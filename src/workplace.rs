@@ -66,6 +66,7 @@ impl Workplace {
         };
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let layers = LayerStore::new(store.clone(), options, n_threads, Arc::clone(&origins) as _);
+        rbuild_cache::recover(&layers, &root.join("db"))?;
         Ok(Self {
             store,
             layers,

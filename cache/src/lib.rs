@@ -3,7 +3,9 @@
 //! Keys are computed from typed leaves ([`key`]), records say which layer a key led to
 //! ([`record`]), the file-digest cache saves reading context files again ([`files`]), and
 //! [`flight`] keeps two processes from doing one step twice. The database may be thrown away at
-//! any time: images do not live in it. [`collect`] makes room in the store, [`audit`] checks it. This crate runs nothing and knows no Dockerfile.
+//! any time: images do not live in it. [`collect`] makes room in the store, [`audit`] checks it,
+//! [`recover`] looks after it when the machine has failed. This crate runs nothing and knows no
+//! Dockerfile.
 
 pub mod audit;
 pub mod collect;
@@ -13,6 +15,8 @@ pub mod files;
 pub mod flight;
 pub mod key;
 pub mod record;
+mod recovery;
 
 pub use database::Database;
 pub use error::CacheError;
+pub use recovery::recover;

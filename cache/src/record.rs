@@ -42,11 +42,13 @@ pub struct Kept {
     pub instruction: String,
     /// How often the step was run to its end, whatever became of the results.
     pub n_executions: u64,
+    /// When that was last, in seconds since the Unix epoch.
+    pub last_execution: i64,
 }
 
 /// The columns that [`kept`] reads.
-const LIST: &str = "SELECT key, diff_id, content, created, duration, instruction, ifnull(n, 0) \
-                    FROM records LEFT JOIN executions USING (key)";
+const LIST: &str = "SELECT key, diff_id, content, created, duration, instruction, ifnull(n, 0), \
+                    ifnull(last, 0) FROM records LEFT JOIN executions USING (key)";
 
 impl Database {
     /// Returns all records by key. Rows of the wrong shape are left out.
@@ -194,6 +196,17 @@ impl Database {
         Ok(rows.into_iter().flatten().collect())
     }
 
+    /// Returns the layers of the steps that were run at this time or later.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub(crate) fn layers_since(&self, since: i64) -> Result<Vec<(CacheKey, DiffId)>, CacheError> {
+        let mut records = self.records()?;
+        records.retain(|record| record.last_execution >= since);
+        let records = records.into_iter();
+        Ok(records.map(|record| (record.key, record.diff_id)).collect())
+    }
+
     /// Forgets how often steps ran that have no record and last ran before this time.
     ///
     /// # Errors
@@ -232,6 +245,7 @@ fn kept(row: &rusqlite::Row<'_>) -> Option<Kept> {
         duration: Duration::from_millis(u64::try_from(row.get::<_, i64>(4).ok()?).ok()?),
         instruction: row.get(5).ok()?,
         n_executions: u64::try_from(row.get::<_, i64>(6).ok()?).ok()?,
+        last_execution: row.get(7).ok()?,
     })
 }
 

@@ -60,6 +60,12 @@ pub enum ImageError {
         /// The blob.
         digest: Digest,
     },
+    /// A store whose version cannot be read.
+    #[error("{} does not say which format the store has; if it is a store of rbuild, write {} into it", root.join("VERSION").display(), crate::store::FORMAT_VERSION)]
+    BadVersion {
+        /// The store.
+        root: PathBuf,
+    },
     /// A store of a later version.
     #[error("the store in {} has format {found}, this program knows up to {supported}", root.display())]
     NewerStore {

@@ -168,11 +168,7 @@ impl Finish<'_> {
             let done = export.write(destination)?;
             exported.target = done.target.or(exported.target);
         }
-        self.workplace.layers.sync()?;
-        self.workplace.store.keep_image(&record)?;
-        for name in self.names {
-            self.workplace.store.tag(name, &record)?;
-        }
+        self.workplace.layers.publish_image(&record, self.names)?;
         // What killed builds left. Now, because making files is slow on some file systems while
         // many are being removed.
         self.workplace.store.sweep_tmp()?;

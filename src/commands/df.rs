@@ -104,13 +104,16 @@ impl Usage {
             .collect();
         let mut parts: BTreeMap<Digest, Parts> = BTreeMap::new();
         let mut active = BTreeSet::new();
-        for listed in &listed {
+        let own = workplace.store.images()?;
+        let named = listed.iter().filter(|listed| listed.reference.is_some());
+        let named: BTreeSet<Digest> = named.map(|listed| listed.record.id).collect();
+        for record in listed.iter().map(|listed| &listed.record).chain(&own) {
             let mut contents = Contents::default();
-            contents.add(&workplace.store, &listed.record);
-            if listed.reference.is_some() {
+            contents.add(&workplace.store, record);
+            if named.contains(&record.id) {
                 active.extend(&contents.diff_ids);
             }
-            let part = parts.entry(listed.record.id).or_default();
+            let part = parts.entry(record.id).or_default();
             part.blobs.extend(&contents.documents);
             part.blobs
                 .extend(contents.layers.iter().map(|(blob, _)| *blob));

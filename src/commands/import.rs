@@ -55,11 +55,7 @@ pub(crate) fn run(root: &Path, options: &ImportArguments) -> Result<(), Failure>
     let settings = ImportOptions { config, message };
     let mut record = import(&workplace.layers, input(options)?, settings)?;
     record.tagged_at = Some(environment::timestamp());
-    workplace.layers.sync()?;
-    workplace.store.keep_image(&record)?;
-    if let Some(name) = name {
-        workplace.store.tag(&name, &record)?;
-    }
+    workplace.layers.publish_image(&record, name.as_slice())?;
     output::result(&format!("{}\n", record.id))
 }
 

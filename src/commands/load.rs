@@ -41,7 +41,6 @@ pub(crate) fn run(root: &Path, options: &LoadArguments) -> Result<(), Failure> {
             archive::load(&workplace.layers, stdin, &[])?
         }
     };
-    workplace.layers.sync()?;
     for image in &loaded {
         keep(&workplace, image)?;
     }
@@ -59,12 +58,11 @@ fn open(path: &Path) -> Result<impl Read + Send, Failure> {
 fn keep(workplace: &Workplace, image: &Loaded) -> Result<(), Failure> {
     let mut record = image.record.clone();
     record.tagged_at = Some(environment::timestamp());
-    workplace.store.keep_image(&record)?;
-    let mut lines = Vec::new();
-    for name in &image.names {
-        workplace.store.tag(name, &record)?;
-        lines.push(format!("Loaded image: {}\n", name.familiar()));
-    }
+    workplace.layers.publish_image(&record, &image.names)?;
+    let names = image.names.iter();
+    let mut lines: Vec<_> = names
+        .map(|name| format!("Loaded image: {}\n", name.familiar()))
+        .collect();
     if lines.is_empty() {
         lines.push(format!("Loaded image ID: {}\n", record.id));
     }

@@ -33,6 +33,7 @@ mod lint;
 mod memory;
 mod mounts;
 mod outputs;
+mod power;
 mod registries;
 mod rootless;
 mod secrets;

@@ -238,6 +238,22 @@ fn builder_prune_leaves_images_alone() {
     assert_sound(&env);
 }
 
+/// A manifest that came with an archive belongs to the image, also when a build gives the name anew.
+#[test]
+fn prune_leaves_the_manifest_of_a_loaded_image() {
+    let app = with_app();
+    need!(app.is_some(), "{NEEDS}");
+    let (env, context) = app.unwrap();
+    let archive = env.out("app.tar");
+    let archive = archive.to_str().unwrap();
+    env.rbuild(["save", "-o", archive, "app:1"]).ok();
+    env.rbuild(["load", "-i", archive]).ok();
+    rebuild(&env, &context);
+    env.rbuild(["builder", "prune", "-af"]).ok();
+    assert_sound(&env);
+    env.image("app:1");
+}
+
 #[test]
 fn df_counts_every_block_once() {
     let app = with_app();

@@ -215,10 +215,12 @@ impl Collection<'_> {
         let listed = store.list()?;
         let going = self.images(images, &listed, &collector);
         let (mut kept, mut gone) = (Contents::default(), Contents::default());
-        for listed in &listed {
-            let is_going = going.contains(&listed.record.id);
+        // An image's own record may know of a manifest that its names do not.
+        let own = store.images()?;
+        for record in listed.iter().map(|listed| &listed.record).chain(&own) {
+            let is_going = going.contains(&record.id);
             let contents = if is_going { &mut gone } else { &mut kept };
-            contents.add(store, &listed.record);
+            contents.add(store, record);
         }
         let records = self.database.records()?;
         let mut decision = self.decide(&State::new(

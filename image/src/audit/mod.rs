@@ -95,7 +95,7 @@ pub fn check_blobs(store: &Store, faults: &mut Vec<Fault>) -> Result<(usize, u64
 }
 
 /// Returns a blob's length, 0 if it is gone.
-fn check_blob(store: &Store, digest: &Digest) -> Result<u64, String> {
+pub(crate) fn check_blob(store: &Store, digest: &Digest) -> Result<u64, String> {
     let hash = || -> io::Result<Option<(Digest, u64)>> {
         let path = store.blob_path(digest);
         match fs_err::symlink_metadata(&path) {

@@ -14,7 +14,6 @@
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
@@ -23,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::DiffId;
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
-use crate::store::{Store, remove_tree};
+use crate::store::{Store, boot_id, remove_tree};
 
 use super::compression::Compression;
 use super::index::LayerIndex;
@@ -209,7 +208,7 @@ impl<'a> LayerFolder<'a> {
     /// Returns true if the machine crashed since this was written.
     pub(super) fn is_doubtful(&self) -> bool {
         match fs_err::read(self.path.join("unsynced")) {
-            Ok(written) => !written.starts_with(&boot_id()),
+            Ok(written) => !written.starts_with(boot_id()),
             Err(_) => false,
         }
     }
@@ -264,7 +263,9 @@ impl<'a> LayerFolder<'a> {
 
     /// Says what is wrong with the record, if there is one.
     pub(super) fn check_record(&self) -> Result<(), String> {
-        let Some(bytes) = self.read_checked("blobs.json", MAX_RECORD)? else {
+        let bytes = self.read_checked("blobs.json", MAX_RECORD)?;
+        // An empty one never reached the disk; nothing had a name yet.
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return Ok(());
         };
         let record: BlobRecord =
@@ -311,11 +312,22 @@ impl<'a> LayerFolder<'a> {
         self.write("index", &index.encode()?)
     }
 
+    /// Writes the record. A new one is on disk when the store was synced; one in place of another,
+    /// which an image may need, is at once.
     pub(super) fn write_record(&self, record: &BlobRecord) -> Result<(), ImageError> {
+        let earlier = self.read_record();
+        if earlier == *record {
+            return Ok(());
+        }
         let mut bytes = serde_json::to_vec_pretty(record)
             .map_err(|error| self.fault("write the record of")(error.into()))?;
         bytes.push(b'\n');
-        self.write("blobs.json", &bytes)
+        if earlier == BlobRecord::default() {
+            return self.write("blobs.json", &bytes);
+        }
+        self.store
+            .write_file_synced(self.name("blobs.json"), &bytes)
+            .map_err(self.fault("write the folder of"))
     }
 
     /// Moves an unpacked tree here; if there is one already, `tree` stays where it is.
@@ -330,13 +342,22 @@ impl<'a> LayerFolder<'a> {
     /// Notes that what is written here may be lost in a crash of the machine.
     pub(super) fn mark_unsynced(&self) -> Result<Unsynced, ImageError> {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let mut mark = boot_id();
+        let mut mark = boot_id().to_owned();
         mark.extend_from_slice(format!("{}-{number}\n", std::process::id()).as_bytes());
         self.write("unsynced", &mark)?;
         Ok(Unsynced {
             diff_id: self.diff_id,
             mark,
         })
+    }
+
+    /// Returns the mark of whoever wrote this and has not synced it, unless the machine crashed
+    /// since.
+    pub(super) fn mark(&self) -> Option<Unsynced> {
+        let mark = fs_err::read(self.path.join("unsynced")).ok()?;
+        let diff_id = self.diff_id;
+        mark.starts_with(boot_id())
+            .then_some(Unsynced { diff_id, mark })
     }
 
     /// Notes that everything here is on disk, unless somebody has written more since `unsynced`.
@@ -350,20 +371,17 @@ impl<'a> LayerFolder<'a> {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
-        let name = Path::new("layers").join(self.diff_id.0.hex()).join(name);
         self.store
-            .write_file(name, bytes)
+            .write_file(self.name(name), bytes)
             .map_err(self.fault("write the folder of"))
+    }
+
+    /// The path of something here, from the store's folder on.
+    fn name(&self, name: &str) -> PathBuf {
+        Path::new("layers").join(self.diff_id.0.hex()).join(name)
     }
 
     fn fault(&self, action: &str) -> impl FnOnce(io::Error) -> ImageError {
         ImageError::io(format!("{action} layer {}", self.diff_id))
     }
-}
-
-/// Returns what is different after every start of the machine; nothing if that is not to be known.
-fn boot_id() -> Vec<u8> {
-    static BOOT_ID: OnceLock<Vec<u8>> = OnceLock::new();
-    let read = || fs_err::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    BOOT_ID.get_or_init(read).clone()
 }

@@ -4,7 +4,7 @@
 //! fetched is a [`BlobFetcher`]'s business. Any number of threads and processes may use the same
 //! store: what one makes, the others wait for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -89,6 +89,8 @@ pub struct LayerStore {
     /// Indexes in memory, the one used last at the end.
     cached: Mutex<VecDeque<(DiffId, Arc<LayerIndex>)>>,
     unsynced: Mutex<Vec<Unsynced>>,
+    /// Layers that are used, whoever made them.
+    relied_on: Mutex<BTreeSet<DiffId>>,
 }
 
 impl LayerStore {
@@ -107,6 +109,7 @@ impl LayerStore {
             fetcher,
             cached: Mutex::default(),
             unsynced: Mutex::default(),
+            relied_on: Mutex::default(),
         }
     }
 
@@ -287,11 +290,16 @@ impl LayerStore {
         let folder = self.folder(&diff_id);
         let _lock = folder.lock()?;
         let index = Arc::new(index);
-        self.mark(&folder)?;
-        folder.write_index(&index)?;
-        if let Some(tree) = tree {
-            folder.adopt_tree(tree)?;
+        // What is there and on disk must not come into doubt again: images rely on it.
+        let is_there = folder.read_index().is_some_and(|found| found == *index);
+        if !is_there || tree.is_some() && !folder.has_tree() {
+            self.mark(&folder)?;
+            folder.write_index(&index)?;
+            if let Some(tree) = tree {
+                folder.adopt_tree(tree)?;
+            }
         }
+        self.rely_on(&diff_id);
         if let Some((digest, size)) = blob {
             let mut record = folder.read_record();
             let media_type = Compression::None.media_type(Format::Oci);
@@ -347,13 +355,14 @@ impl LayerStore {
         self.folder(diff_id).read_record().origins().to_vec()
     }
 
-    /// Writes the whole store to disk and notes that the layers published so far are there. To be
+    /// Writes the whole store to disk and notes that the layers published and held so far are there. To be
     /// called before anything names them that must survive a crash of the machine; layers that are
     /// not synced are dropped after one.
     ///
     /// # Errors
     /// [`ImageError::Io`]
     pub fn sync(&self) -> Result<(), ImageError> {
+        self.take_over_marks()?;
         let marks =
             std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         self.store.sync()?;
@@ -380,11 +389,44 @@ impl LayerStore {
     }
 
     pub(super) fn mark(&self, folder: &LayerFolder<'_>) -> Result<(), ImageError> {
-        let mark = folder.mark_unsynced()?;
+        self.note_mark(folder.mark_unsynced()?);
+        Ok(())
+    }
+
+    /// Whoever relies on a layer that another process made, and may not live to sync, syncs it.
+    pub(super) fn rely_on(&self, diff_id: &DiffId) {
+        let mut relied_on = self
+            .relied_on
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        relied_on.insert(*diff_id);
+    }
+
+    /// Takes over the marks of others. The lock says that what they mark is all there.
+    fn take_over_marks(&self) -> Result<(), ImageError> {
+        let relied_on = std::mem::take(
+            &mut *self
+                .relied_on
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for diff_id in relied_on {
+            let folder = self.folder(&diff_id);
+            if folder.mark().is_none() {
+                continue;
+            }
+            let _lock = folder.lock()?;
+            if let Some(mark) = folder.mark() {
+                self.note_mark(mark);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_mark(&self, mark: Unsynced) {
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         unsynced.retain(|known| known.diff_id != mark.diff_id);
         unsynced.push(mark);
-        Ok(())
     }
 
     /// Drops a layer's index from memory.

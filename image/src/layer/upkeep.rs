@@ -61,12 +61,14 @@ impl LayerPart {
 
 impl LayerStore {
     /// Pins a layer and notes that it is used now. To be called before looking whether it is here.
+    /// The next [`LayerStore::sync`] counts for it.
     ///
     /// # Errors
     /// [`ImageError::Io`]
     pub fn hold(&self, diff_id: &DiffId) -> Result<(), ImageError> {
         self.pin(diff_id)?;
         note_use(&LayerFolder::new(self.store(), *diff_id));
+        self.rely_on(diff_id);
         Ok(())
     }
 
@@ -80,6 +82,13 @@ impl LayerStore {
     pub fn is_available(&self, diff_id: &DiffId) -> bool {
         let folder = LayerFolder::new(self.store(), *diff_id);
         folder.has_tree() && folder.read_summary().is_some() || self.has_blob(&folder)
+    }
+
+    /// Reports whether the machine failed before the layer, or some of it, was on disk: index and
+    /// tree count as not there.
+    #[must_use]
+    pub fn is_doubtful(&self, diff_id: &DiffId) -> bool {
+        LayerFolder::new(self.store(), *diff_id).is_doubtful()
     }
 
     /// Reports whether the bytes of a layer that has an index can be had.

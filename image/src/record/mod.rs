@@ -11,6 +11,7 @@
 //! cannot be one.
 
 mod contents;
+mod publish;
 mod refs;
 mod remove;
 mod resolve;
@@ -22,8 +23,9 @@ use crate::manifest::Descriptor;
 use crate::platform::Platform;
 
 pub use contents::Contents;
+pub use publish::Retagged;
 pub(crate) use refs::RecordFile;
-pub use refs::{Listed, NameLock, Retagged};
+pub use refs::{Listed, NameLock};
 pub use remove::{Force, Removal};
 pub use resolve::Found;
 

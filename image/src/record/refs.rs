@@ -1,4 +1,4 @@
-//! Giving and taking names.
+//! Looking up names, and taking them away.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -37,51 +37,7 @@ pub struct NameLock {
     _file: fs_err::File,
 }
 
-/// What a name stood for before it was given anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retagged {
-    /// Nothing.
-    New,
-    /// The same image.
-    Same,
-    /// The image with this ID, which keeps its other names, if any.
-    Moved(Digest),
-}
-
 impl Store {
-    /// Keeps an image in mind, without a name.
-    ///
-    /// # Errors
-    /// [`ImageError::Io`]
-    pub fn keep_image(&self, record: &ImageRecord) -> Result<(), ImageError> {
-        let _lock = self.lock_names()?;
-        self.write_image(record)
-    }
-
-    /// Gives an image a name: a digest if the reference has one, else its tag, else `latest`.
-    ///
-    /// # Errors
-    /// [`ImageError::Io`]
-    pub fn tag(&self, reference: &Reference, record: &ImageRecord) -> Result<Retagged, ImageError> {
-        let _lock = self.lock_names()?;
-        let path = ref_path(reference);
-        let full_path = self.root().join(&path);
-        let earlier = read_record(&full_path)?.map(|earlier| earlier.id);
-        self.write_image(record)?;
-        let write = || {
-            if let Some(folder) = full_path.parent() {
-                fs_err::create_dir_all(folder)?;
-            }
-            self.write_file(&path, &to_json(record))
-        };
-        write().map_err(ImageError::io(format!("tag {}", reference.familiar())))?;
-        Ok(match earlier {
-            None => Retagged::New,
-            Some(earlier) if earlier == record.id => Retagged::Same,
-            Some(earlier) => Retagged::Moved(earlier),
-        })
-    }
-
     /// Takes a name away and returns the image it stood for. The image stays.
     ///
     /// # Errors
@@ -266,18 +222,6 @@ impl Store {
         }
         Ok(record)
     }
-
-    fn write_image(&self, record: &ImageRecord) -> Result<(), ImageError> {
-        let path = image_path(&record.id);
-        let mut record = record.clone();
-        record.tagged_at = None;
-        // A record that cannot be read is replaced.
-        if let Ok(Some(earlier)) = read_record(&self.root().join(&path)) {
-            record.complete_from(earlier);
-        }
-        self.write_file(&path, &to_json(&record))
-            .map_err(ImageError::io(format!("keep image {}", record.id)))
-    }
 }
 
 pub(super) fn image_path(id: &Digest) -> PathBuf {
@@ -312,7 +256,7 @@ pub(super) fn json_files(folder: &Path) -> Result<Vec<(String, PathBuf)>, ImageE
     Ok(files)
 }
 
-fn ref_path(reference: &Reference) -> PathBuf {
+pub(super) fn ref_path(reference: &Reference) -> PathBuf {
     let name = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => format!("{DIGESTS}/{}.json", digest.hex()),
         (None, Some(tag)) => format!("{TAGS}/{tag}.json"),
@@ -384,7 +328,7 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn to_json(record: &ImageRecord) -> Vec<u8> {
+pub(super) fn to_json(record: &ImageRecord) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(record).expect("a record has only string keys");
     bytes.push(b'\n');
     bytes

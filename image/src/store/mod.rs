@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `VERSION` | format number; a newer one is refused |
 //! | `oci-layout`, `index.json` | what makes it an OCI layout |
+//! | `synced` | the boot of the machine in which the store was used last |
 //! | `blobs/sha256/<hex>` | content, mode 0444 |
 //! | `layers/<hex>/` | materialisations of a layer, by diff ID |
 //! | `refs/`, `images/` | names and images, see [`crate::record`] |
@@ -17,6 +18,7 @@
 //! | `tmp/` | staging |
 
 mod lease;
+mod recovery;
 mod staging;
 mod survey;
 mod writer;
@@ -36,6 +38,9 @@ use crate::manifest::Index;
 use crate::media::Format;
 
 pub use lease::{Collector, Pin};
+pub use recovery::Recovery;
+pub(crate) use recovery::boot_id;
+pub(crate) use staging::StagedFile;
 pub use staging::{StagingDir, Sweep, remove_tree};
 pub use survey::{Piece, Survey, disk_usage};
 pub use writer::{BlobWriter, Verified};
@@ -84,7 +89,8 @@ impl Store {
     /// store that is made here: it holds the files of images.
     ///
     /// # Errors
-    /// [`ImageError::NewerStore`] if a later program has written it; [`ImageError::Io`].
+    /// [`ImageError::NewerStore`] if a later program has written it, [`ImageError::BadVersion`] if
+    /// that is not to be known, [`ImageError::Io`].
     pub fn open(root: &Path) -> Result<Self, ImageError> {
         let store = Self {
             root: root.to_owned(),
@@ -92,12 +98,15 @@ impl Store {
             lease: Arc::default(),
         };
         match store.format()? {
-            Some(found) if found == FORMAT_VERSION.to_string() => {}
+            Some(found) if found.parse() == Ok(FORMAT_VERSION) => {}
             Some(found) => {
-                return Err(ImageError::NewerStore {
-                    root: store.root,
-                    found,
-                    supported: FORMAT_VERSION,
+                return Err(match found.parse::<u32>() {
+                    Ok(0) | Err(_) => ImageError::BadVersion { root: store.root },
+                    Ok(_) => ImageError::NewerStore {
+                        root: store.root,
+                        found,
+                        supported: FORMAT_VERSION,
+                    },
                 });
             }
             None => store
@@ -327,11 +336,8 @@ impl Store {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn sync(&self) -> Result<(), ImageError> {
-        let sync = || {
-            let root = fs_err::File::open(&self.root)?;
-            Ok(rustix::fs::syncfs(root.file())?)
-        };
-        sync().map_err(ImageError::io("write the store to disk"))
+        self.sync_all()
+            .map_err(ImageError::io("write the store to disk"))
     }
 
     pub(crate) fn tmp_dir(&self) -> PathBuf {
@@ -340,7 +346,9 @@ impl Store {
 
     fn format(&self) -> Result<Option<String>, ImageError> {
         match fs_err::read_to_string(self.root.join("VERSION")) {
-            Ok(text) => Ok(Some(text.trim().to_owned())),
+            // Empty: it never reached the disk, and so nothing else has a name.
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some("?".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(ImageError::io("open the store")(error)),
         }
@@ -354,15 +362,16 @@ impl Store {
             fs_err::create_dir_all(self.root.join(folder))?;
         }
         self.write_layout_files()?;
-        self.write_file("VERSION", format!("{FORMAT_VERSION}\n").as_bytes())
+        self.note_boot()?;
+        self.write_file_synced("VERSION", format!("{FORMAT_VERSION}\n").as_bytes())
     }
 
     /// Writes the files that make the store an OCI layout. Its images are under names of our own:
     /// the index stays empty, so that giving a name is one rename.
     fn write_layout_files(&self) -> io::Result<()> {
-        self.write_file("oci-layout", oci_layout().as_bytes())?;
+        self.write_file_synced("oci-layout", oci_layout().as_bytes())?;
         let index = Index::new(Format::Oci, Vec::new());
-        self.write_file("index.json", &index.to_bytes())
+        self.write_file_synced("index.json", &index.to_bytes())
     }
 
     /// Writes `oci-layout` and `index.json` anew.
@@ -376,10 +385,22 @@ impl Store {
     /// # Errors
     /// Those of writing and renaming.
     pub fn write_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
-        let path = self.root.join(name);
-        let (mut file, staged) = staging::new_file(&self.tmp_dir(), "file-", 0o644)?;
-        file.write_all(bytes)?;
-        staged.rename(&path)
+        self.stage_file(bytes)?.publish(&self.root.join(name))
+    }
+
+    /// As [`Store::write_file`], and after a power failure there is the old file or the new one: a
+    /// rename alone may reach the disk before the bytes do.
+    ///
+    /// # Errors
+    /// Those of writing, syncing and renaming.
+    pub fn write_file_synced(&self, name: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+        let staged = self.stage_file(bytes)?;
+        staged.sync()?;
+        staged.publish(&self.root.join(name))
+    }
+
+    pub(crate) fn stage_file(&self, bytes: &[u8]) -> io::Result<StagedFile> {
+        StagedFile::write(&self.tmp_dir(), bytes)
     }
 }
 
@@ -455,6 +476,21 @@ mod tests {
                 .ends_with("has format 2, this program knows up to 1")
         );
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_version_that_is_none_is_not_guessed() {
+        let folder = tempfile::tempdir().unwrap();
+        let version = folder.path().join("VERSION");
+        for garbage in [&b"\xff\xfe\0"[..], b"one", b"0", b"-1", b"1\n1"] {
+            fs_err::write(&version, garbage).unwrap();
+            let error = Store::open(folder.path()).unwrap_err();
+            assert!(matches!(error, ImageError::BadVersion { .. }), "{error}");
+            assert_eq!(fs_err::read(&version).unwrap(), garbage);
+        }
+        fs_err::write(&version, "").unwrap();
+        Store::open(folder.path()).unwrap();
+        assert_eq!(fs_err::read(&version).unwrap(), b"1\n");
     }
 
     #[test]

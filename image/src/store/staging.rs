@@ -5,7 +5,7 @@
 //! shared meanwhile, and a sweep holds it alone for the moment of asking.
 
 use std::fs::Permissions;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,6 +87,31 @@ impl Drop for Staged {
         if let Some(path) = &self.path {
             drop(remove_tree(path)); // the next sweep tries again
         }
+    }
+}
+
+/// A whole file in `tmp/` that waits for its name. Dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct StagedFile {
+    file: fs_err::File,
+    staged: Staged,
+}
+
+impl StagedFile {
+    pub(super) fn write(tmp: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let (mut file, staged) = new_file(tmp, "file-", 0o644)?;
+        file.write_all(bytes)?;
+        Ok(Self { file, staged })
+    }
+
+    /// Waits until its bytes are on disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Moves it to `dest`, in place of what is there.
+    pub(crate) fn publish(self, dest: &Path) -> io::Result<()> {
+        self.staged.rename(dest)
     }
 }
 

@@ -1,0 +1,167 @@
+//! Giving names, so that a power failure leaves the old state or the new one.
+//!
+//! The files of an image and its names are written before the one `syncfs` and renamed after it: a
+//! name that is on disk has its bytes there, and all that it leads to. At the end the folders are
+//! synced, so that what was reported as named stays named.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::refs::{image_path, read_record, ref_path, to_json};
+use crate::digest::Digest;
+use crate::error::ImageError;
+use crate::layer::LayerStore;
+use crate::record::ImageRecord;
+use crate::reference::Reference;
+use crate::store::{StagedFile, Store};
+
+/// What a name stood for before it was given anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retagged {
+    /// Nothing.
+    New,
+    /// The same image.
+    Same,
+    /// The image with this ID, which keeps its other names, if any.
+    Moved(Digest),
+}
+
+/// The files of an image and its names, written but not yet there.
+struct Staged<'a> {
+    record: &'a ImageRecord,
+    /// What the store knew of the image.
+    earlier: Option<ImageRecord>,
+    /// `None` if that is all there is to know.
+    image: Option<StagedFile>,
+    /// Each is taken out when it gets its place.
+    names: Vec<(PathBuf, Option<StagedFile>)>,
+}
+
+impl LayerStore {
+    /// Writes the whole store to disk, then keeps an image in mind and gives it these names.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn publish_image(
+        &self,
+        record: &ImageRecord,
+        names: &[Reference],
+    ) -> Result<Vec<Retagged>, ImageError> {
+        let staged = self.store().stage_image(record, names)?;
+        self.sync()?;
+        self.store().publish(staged, names)
+    }
+}
+
+impl Store {
+    /// Keeps an image in mind whose parts are on disk, without a name.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn keep_image(&self, record: &ImageRecord) -> Result<(), ImageError> {
+        let staged = self.stage_image(record, &[])?;
+        staged.sync()?;
+        self.publish(staged, &[]).map(drop)
+    }
+
+    /// Gives an image whose parts are on disk a name: a digest if the reference has one, else its
+    /// tag, else `latest`.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn tag(&self, reference: &Reference, record: &ImageRecord) -> Result<Retagged, ImageError> {
+        let names = std::slice::from_ref(reference);
+        let staged = self.stage_image(record, names)?;
+        staged.sync()?;
+        let retagged = self.publish(staged, names)?;
+        Ok(retagged.first().copied().unwrap_or(Retagged::New))
+    }
+
+    fn stage_image<'a>(
+        &self,
+        record: &'a ImageRecord,
+        names: &[Reference],
+    ) -> Result<Staged<'a>, ImageError> {
+        let earlier = self.kept(&image_path(&record.id))?;
+        let mut kept = record.clone();
+        kept.tagged_at = None;
+        if let Some(earlier) = &earlier {
+            kept.complete_from(earlier.clone());
+        }
+        let stage = |record: &ImageRecord| self.stage_file(&to_json(record));
+        let is_known = earlier.as_ref() == Some(&kept);
+        let image = (!is_known).then(|| stage(&kept)).transpose();
+        let names = names
+            .iter()
+            .map(|reference| Ok((ref_path(reference), Some(stage(record)?))))
+            .collect::<std::io::Result<_>>();
+        let failed = || ImageError::io(format!("keep image {}", record.id));
+        Ok(Staged {
+            record,
+            earlier,
+            image: image.map_err(failed())?,
+            names: names.map_err(failed())?,
+        })
+    }
+
+    fn publish(
+        &self,
+        mut staged: Staged<'_>,
+        names: &[Reference],
+    ) -> Result<Vec<Retagged>, ImageError> {
+        let _lock = self.lock_names()?;
+        let id = staged.record.id;
+        if self.kept(&image_path(&id))? != staged.earlier {
+            staged = self.stage_image(staged.record, names)?;
+            staged.sync()?;
+        }
+        let mut changed = BTreeSet::new();
+        if let Some(image) = staged.image {
+            image
+                .publish(&self.root().join(image_path(&id)))
+                .map_err(ImageError::io(format!("keep image {id}")))?;
+            changed.insert(Path::new("images"));
+        }
+        let mut retagged = Vec::new();
+        for (path, file) in &mut staged.names {
+            let earlier = match self.kept(path)? {
+                None => Retagged::New,
+                Some(earlier) if earlier.id == id => Retagged::Same,
+                Some(earlier) => Retagged::Moved(earlier.id),
+            };
+            retagged.push(earlier);
+            let folder = path.parent().unwrap_or(Path::new(""));
+            if earlier != Retagged::Same {
+                changed.insert(folder);
+            }
+            let Some(file) = file.take() else { continue };
+            fs_err::create_dir_all(self.root().join(folder))
+                .and_then(|()| file.publish(&self.root().join(&*path)))
+                .map_err(ImageError::io(format!("tag image {id}")))?;
+        }
+        changed
+            .into_iter()
+            .try_for_each(|folder| fs_err::File::open(self.root().join(folder))?.sync_all())
+            .map_err(ImageError::io("write names to disk"))?;
+        Ok(retagged)
+    }
+
+    /// Returns the record in a file; one that cannot be read is as good as none.
+    fn kept(&self, path: &Path) -> Result<Option<ImageRecord>, ImageError> {
+        match read_record(&self.root().join(path)) {
+            Err(ImageError::BadDocument { .. }) => Ok(None),
+            other => other,
+        }
+    }
+}
+
+impl Staged<'_> {
+    fn sync(&self) -> Result<(), ImageError> {
+        let names = self.names.iter().filter_map(|(_, file)| file.as_ref());
+        self.image
+            .iter()
+            .chain(names)
+            .try_for_each(StagedFile::sync)
+            .map_err(ImageError::io("write names to disk"))
+    }
+}
