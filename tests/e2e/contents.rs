@@ -73,6 +73,11 @@ fn files(layer: &Value) -> BTreeSet<String> {
             if file["path"].as_str().unwrap().contains(".wh.") {
                 file["fileMode"] = 0.into();
             }
+            // Hard links lead where archives say in any spelling.
+            let link = file["linkName"].as_str().unwrap();
+            if file["typeFlag"] == u64::from(b'1') {
+                file["linkName"] = link.trim_start_matches("./").into();
+            }
             file.to_string()
         })
         .collect()
