@@ -389,8 +389,44 @@ fn parse_jobs(text: &str) -> Result<usize, String> {
 }
 
 /// Reads the command line; `rbuild [OPTIONS] PATH` means `rbuild build [OPTIONS] PATH`.
-pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Arguments {
-    Arguments::parse_from(with_default_command(words.collect()))
+///
+/// # Errors
+/// What to print instead of doing something, and the exit code.
+pub(crate) fn parse(
+    words: impl Iterator<Item = OsString>,
+) -> Result<Arguments, (clap::Error, i32)> {
+    let words = with_default_command(words.collect());
+    Arguments::try_parse_from(&words).map_err(|error| {
+        let code = exit_code(&error, &words);
+        (error, code)
+    })
+}
+
+/// Commands that Docker has, where scripts know its exit codes.
+const OF_DOCKER: &[&str] = &[
+    "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull", "push",
+    "rmi", "save", "search", "system", "tag",
+];
+
+/// Wrong use ends with 2; of a command that Docker has with 125 for options, as with Docker, and
+/// with 1 for a wrong number of arguments.
+fn exit_code(error: &clap::Error, words: &[OsString]) -> i32 {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_of_docker =
+        |word: &OsString| word.to_str().is_some_and(|word| OF_DOCKER.contains(&word));
+    let code = error.exit_code();
+    if code == 0 || !words.iter().skip(1).take(3).any(is_of_docker) {
+        return code;
+    }
+    let is_option = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.starts_with('-'),
+        _ => false,
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument if is_option => 125,
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::ArgumentConflict => 125,
+        _ => 1,
+    }
 }
 
 /// Puts `build` before the first word that is neither a global option nor a command.
@@ -476,6 +512,23 @@ mod tests {
             method(&["--call=outline", "--check"]),
             Some(CallMethod::Check)
         );
+    }
+
+    #[test]
+    fn exit_codes_are_docker_s() {
+        let code = |typed: &str| {
+            let words = typed.split(' ').map(OsString::from);
+            parse(words).map_or_else(|(_, code)| code, |_| 0)
+        };
+        assert_eq!(code("rbuild images --nope"), 125);
+        assert_eq!(code("rbuild image ls --tree -q"), 125);
+        assert_eq!(code("rbuild history -H=maybe a"), 125);
+        assert_eq!(code("rbuild images a b"), 1);
+        assert_eq!(code("rbuild tag a"), 1);
+        assert_eq!(code("rbuild --root /r inspect"), 1);
+        assert_eq!(code("rbuild build --nope ."), 2);
+        assert_eq!(code("rbuild images --help"), 0);
+        assert_eq!(code("rbuild images -aq --no-trunc"), 0);
     }
 
     #[test]

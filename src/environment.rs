@@ -61,6 +61,14 @@ pub(crate) fn timestamp() -> String {
     rfc3339(now())
 }
 
+/// Returns a time in the zone of this machine, in a format of `strftime`.
+pub(crate) fn local_time(seconds: i64, format: &str) -> String {
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    time.to_zoned(jiff::tz::TimeZone::system())
+        .strftime(format)
+        .to_string()
+}
+
 /// Returns a time as RFC 3339.
 pub(crate) fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)

@@ -6,14 +6,18 @@ mod checks;
 mod commands;
 mod context;
 mod destination;
+mod docker_config;
 mod doctor;
 mod environment;
 mod export;
 mod fetching;
+mod filters;
 mod frontend;
 mod ground;
 mod interrupt;
+mod inventory;
 mod lint;
+mod listing;
 mod manifests;
 mod opened;
 mod output;
@@ -28,17 +32,26 @@ mod size;
 mod ssh;
 mod table;
 mod timeout;
+mod units;
 mod workplace;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use arguments::{Arguments, BuilderCommand, Command, ImageCommand, SystemCommand};
+use commands::images::Called;
 use commands::prune::Scope;
 use report::Failure;
 
 fn main() -> ExitCode {
-    let arguments = arguments::parse(std::env::args_os());
+    let arguments = match arguments::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err((error, code)) => {
+            // Nobody may be listening; the exit code tells.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(code).unwrap_or(1));
+        }
+    };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -55,7 +68,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Build(options) => commands::build::run(&root, &options),
         Command::Plan(options) => commands::plan::run(&root, &options),
         Command::Check(options) => commands::check::run(&options),
-        Command::Images(options) => commands::images::run(&root, &options),
+        Command::Images(options) => commands::images::run(&root, &options, Called::Images),
         Command::Inspect(options) => commands::inspect::run(&root, &options),
         Command::History(options) => commands::history::run(&root, &options),
         Command::Analyze(options) => commands::analyze::run(&root, &options),
@@ -82,7 +95,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Image(command) => match command {
             ImageCommand::Prune(options) => commands::prune::run(&root, &options, Scope::Images),
             ImageCommand::Build(options) => commands::build::run(&root, &options),
-            ImageCommand::Ls(options) => commands::images::run(&root, &options),
+            ImageCommand::Ls(options) => commands::images::run(&root, &options, Called::ImageLs),
             ImageCommand::Inspect(options) => commands::inspect::run(&root, &options),
             ImageCommand::History(options) => commands::history::run(&root, &options),
             ImageCommand::Tag(options) => commands::tag::run(&root, &options),

@@ -1,7 +1,8 @@
 //! Results on standard output, remarks on standard error.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
+use crate::progress::clean_text;
 use crate::report::Failure;
 
 /// Writes a result. A reader that went away ends the command as a failure, quietly.
@@ -16,6 +17,15 @@ pub(crate) fn result(text: &str) -> Result<(), Failure> {
         Err(error) => Err(Failure::message(format!(
             "cannot write to standard output: {error}"
         ))),
+    }
+}
+
+/// Returns a result as the terminal may have it, if it goes there; programs get every byte.
+pub(crate) fn for_terminal(text: String) -> String {
+    if std::io::stdout().is_terminal() {
+        clean_text(&text)
+    } else {
+        text
     }
 }
 

@@ -35,6 +35,10 @@ pub(crate) enum Failure {
     },
     /// Wrong use of the command line.
     Usage(String),
+    /// An option's value that cannot be read.
+    Flag(String),
+    /// A template that cannot be read.
+    Template(String),
     /// Everything was said already.
     Silent,
 }
@@ -71,10 +75,12 @@ impl Failure {
         }
     }
 
-    /// Returns the exit code: 1 failed, 2 wrong use, 130 interrupted.
+    /// Returns the exit code: 1 failed, 2 wrong use, 64 and 125 as Docker has them, 130 interrupted.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Template(_) => 64,
+            Self::Flag(_) => 125,
             Self::Build(_, _, BuildError::Cancelled) => 130,
             _ => 1,
         }
@@ -91,7 +97,9 @@ impl Failure {
             }
             Self::Error(error) => draw(&plain(&chain(error.as_ref()), None)),
             Self::Message { text, help } => draw(&plain(text, help.as_deref())),
-            Self::Usage(text) => format!("rbuild: {}\n", clean_text(text)),
+            Self::Usage(text) | Self::Flag(text) | Self::Template(text) => {
+                format!("rbuild: {}\n", clean_text(text))
+            }
             Self::Build(_, _, BuildError::Cancelled) => "rbuild: interrupted\n".to_owned(),
             Self::Build(source, plan, error) => render_build(source, plan, error),
             Self::Silent => String::new(),

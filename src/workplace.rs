@@ -8,7 +8,8 @@ use rbuild_image::config::ImageConfig;
 use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::layer::{Compression, LayerStore, OpaqueMark, Ownership, TreeOptions};
 use rbuild_image::manifest::{Document, MAX_MANIFEST_BYTES};
-use rbuild_image::record::ImageRecord;
+use rbuild_image::platform::Platform;
+use rbuild_image::record::{ImageRecord, PlatformImage};
 use rbuild_image::store::{Pin, Store};
 use rbuild_sandbox::Mode;
 
@@ -121,10 +122,18 @@ impl Workplace {
 
     /// Sum of the sizes of an image's files in bytes, of all layers.
     pub(crate) fn image_size(&self, record: &ImageRecord) -> Result<u64, Failure> {
-        if let Some(size) = record.primary().and_then(|image| image.size_bytes) {
+        match record.primary() {
+            Some(primary) => self.variant_size(primary),
+            None => Ok(0),
+        }
+    }
+
+    /// The same for one platform.
+    pub(crate) fn variant_size(&self, image: &PlatformImage) -> Result<u64, Failure> {
+        if let Some(size) = image.size_bytes {
             return Ok(size);
         }
-        let config = self.config(&record.id)?;
+        let config = self.config(&image.config)?;
         config
             .rootfs
             .diff_ids
@@ -151,4 +160,29 @@ fn compression_of(media_type: &str) -> Compression {
     } else {
         Compression::None
     }
+}
+
+/// Returns the config of an image for a platform as typed; without one, of the image for this
+/// machine.
+pub(crate) fn variant_for<'a>(
+    record: &'a ImageRecord,
+    platform: Option<&str>,
+    name: &str,
+) -> Result<&'a Digest, Failure> {
+    let Some(text) = platform else {
+        return Ok(&record.id);
+    };
+    let platform = Platform::parse(text)?.normalized();
+    let found = record.for_platform(&platform).ok_or_else(|| {
+        let there: Vec<_> = record
+            .images
+            .iter()
+            .map(|image| image.platform.to_string())
+            .collect();
+        Failure::with_help(
+            format!("image {name} was found but does not provide the platform {platform}"),
+            format!("it has {}", there.join(", ")),
+        )
+    })?;
+    Ok(&found.config)
 }

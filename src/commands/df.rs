@@ -15,7 +15,8 @@ use super::images::{seconds, shown_id};
 use crate::environment::now;
 use crate::output;
 use crate::report::Failure;
-use crate::table::{human_age, human_size, table};
+use crate::table::table;
+use crate::units::{human_age, human_size};
 use crate::workplace::Workplace;
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::output;
 use crate::progress::clean_text;
 use crate::report::Failure;
-use crate::table::human_size;
+use crate::units::human_size;
 use crate::workplace::Workplace;
 
 #[derive(Debug, Args)]

@@ -3,12 +3,19 @@
 use std::path::Path;
 
 use clap::Args;
+use jiff::Timestamp;
 use rbuild_image::reference::Reference;
+use rbuild_template::Value;
 
-use crate::environment::now;
+use super::image_tree;
+use crate::docker_config::DockerConfig;
+use crate::environment::{local_time, now};
+use crate::filters::{self, ImageFilters};
+use crate::inventory::{StoredImage, by_image};
+use crate::listing::{Listing, RAW, TABLE};
 use crate::output;
 use crate::report::Failure;
-use crate::table::{human_age, human_size, table};
+use crate::units::{human_age, human_size};
 use crate::workplace::Workplace;
 
 #[derive(Debug, Args)]
@@ -25,98 +32,196 @@ pub(crate) struct ImagesArguments {
     /// Do not shorten IDs
     #[arg(long)]
     no_trunc: bool,
-    /// Only images of this repository, or this one
+    /// Only what matches: dangling=true, reference=PATTERN, before=IMAGE, since=IMAGE, until=TIME,
+    /// label=KEY[=VALUE]
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
+    /// How a line looks: table, json, raw, a Go template, or `table TEMPLATE`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Show the platforms of each image
+    #[arg(long, conflicts_with_all = ["quiet", "digests", "no_trunc", "format"])]
+    tree: bool,
+    /// Only images with a name like this; patterns are possible
     #[arg(value_name = "REPOSITORY[:TAG]")]
     repository: Option<String>,
 }
 
-/// A line of the list.
-struct Row {
-    repository: String,
-    tag: String,
-    digest: String,
-    id: String,
-    created: Option<i64>,
-    size: u64,
+/// Whether somebody who typed `images NAME` may have meant `image NAME`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// It was `images`.
+    Images,
+    /// It was `image ls`.
+    ImageLs,
 }
+
+const LISTING: Listing = Listing {
+    name: "*formatter.imageContext",
+    titles: &[
+        ("Containers", "CONTAINERS"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedSince", "CREATED"),
+        ("Digest", "DIGEST"),
+        ("ID", "IMAGE ID"),
+        ("Repository", "REPOSITORY"),
+        ("SharedSize", "SHARED SIZE"),
+        ("Size", "SIZE"),
+        ("Tag", "TAG"),
+        ("UniqueSize", "UNIQUE SIZE"),
+    ],
+};
+
+const CREATED: &str = "{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}";
+const NONE: &str = "<none>";
 
 /// Lists images, the newest first.
-pub(crate) fn run(root: &Path, options: &ImagesArguments) -> Result<(), Failure> {
+pub(crate) fn run(root: &Path, options: &ImagesArguments, called: Called) -> Result<(), Failure> {
+    let typed = filters::parse(&options.filter, filters::SHORT_AND_LONG)?;
     let workplace = Workplace::open(root)?;
-    let mut rows = rows(&workplace, options)?;
-    rows.sort_by(|a, b| {
-        b.created
-            .cmp(&a.created)
-            .then_with(|| (&a.repository, &a.tag).cmp(&(&b.repository, &b.tag)))
-    });
-    if options.quiet {
-        let ids: String = rows.iter().map(|row| format!("{}\n", row.id)).collect();
-        return output::result(&ids);
+    let mut filters = ImageFilters::new(&workplace, &typed)?;
+    if let Some(pattern) = &options.repository {
+        filters.add_reference(pattern)?;
     }
-    let mut header = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
-    if options.digests {
-        header.insert(2, "DIGEST");
+    let mut images = Vec::new();
+    for image in by_image(workplace.store.list()?) {
+        images.extend(filters.apply(&workplace, image)?);
     }
-    let lines: Vec<_> = rows
-        .into_iter()
-        .map(|row| {
-            let created = row
-                .created
-                .map_or_else(|| "N/A".to_owned(), |time| human_age(now() - time));
-            let mut cells = vec![
-                row.repository,
-                row.tag,
-                row.id,
-                created,
-                human_size(row.size),
-            ];
-            if options.digests {
-                cells.insert(2, row.digest);
-            }
-            cells
-        })
-        .collect();
-    output::result(&table(&header, &lines))
+    if options.tree {
+        output::result(&image_tree::show(&workplace, &images)?)?;
+    } else {
+        let format = format(options);
+        let shows_digests = options.digests || format.contains("{{.Digest}}");
+        let mut rows = Vec::new();
+        for image in &images {
+            rows.extend(rows_of(&workplace, image, options, shows_digests)?);
+        }
+        output::result(&LISTING.show(&format, &rows)?)?;
+    }
+    match &options.repository {
+        Some(name) if images.is_empty() && called == Called::Images => hint(name),
+        _ => {}
+    }
+    Ok(())
 }
 
-fn rows(workplace: &Workplace, options: &ImagesArguments) -> Result<Vec<Row>, Failure> {
-    let wanted = options
-        .repository
-        .as_deref()
-        .map(Reference::parse)
-        .transpose()?;
+/// Words that are commands after `image`.
+const COMMANDS: &[&str] = &[
+    "build", "history", "import", "inspect", "list", "load", "ls", "prune", "pull", "push", "rm",
+    "save", "tag",
+];
+
+fn hint(name: &str) {
+    if COMMANDS.contains(&name) {
+        output::note(&format!(
+            "No images found matching \"{name}\": did you mean \"rbuild image {name}\"?\n"
+        ));
+    }
+}
+
+/// What is asked for in the language of templates.
+fn format(options: &ImagesArguments) -> String {
+    let mut wanted = options.format.clone().unwrap_or_default();
+    if wanted.is_empty() && !options.quiet {
+        wanted = DockerConfig::read().images_format;
+    }
+    if wanted.is_empty() {
+        TABLE.clone_into(&mut wanted);
+    }
+    match wanted.as_str() {
+        TABLE if options.quiet => "{{.ID}}".to_owned(),
+        TABLE if options.digests => format!(
+            "table {{{{.Repository}}}}\t{{{{.Tag}}}}\t{{{{.Digest}}}}\t{{{{.ID}}}}\t{CREATED}\t{{{{.Size}}}}"
+        ),
+        TABLE => format!(
+            "table {{{{.Repository}}}}\t{{{{.Tag}}}}\t{{{{.ID}}}}\t{CREATED}\t{{{{.Size}}}}"
+        ),
+        RAW if options.quiet => "image_id: {{.ID}}".to_owned(),
+        RAW => {
+            let digest = if options.digests {
+                "digest: {{.Digest}}\n"
+            } else {
+                ""
+            };
+            format!(
+                "repository: {{{{.Repository}}}}\ntag: {{{{.Tag}}}}\n{digest}image_id: {{{{.ID}}}}\n\
+                 created_at: {{{{.CreatedAt}}}}\nvirtual_size: {{{{.Size}}}}\n"
+            )
+        }
+        _ if wanted.starts_with(TABLE) && options.digests && !wanted.contains("{{.Digest}}") => {
+            wanted + "\t{{.Digest}}"
+        }
+        _ => wanted,
+    }
+}
+
+/// A line for each tag, or for each tag and digest of its repository; then one for each repository
+/// that knows the image by digests only.
+fn rows_of(
+    workplace: &Workplace,
+    image: &StoredImage,
+    options: &ImagesArguments,
+    shows_digests: bool,
+) -> Result<Vec<Value>, Failure> {
+    let record = &image.record;
+    let created = image.created().map(Timestamp::as_second);
+    let id = shown_id(&record.id.to_string(), options.no_trunc);
+    let size = human_size(workplace.image_size(record)?);
+    let row = |repository: &str, tag: &str, digest: &str| {
+        let since = created.map(|time| human_age(now() - time));
+        let cells = [
+            "N/A",
+            &created.map_or_else(String::new, |time| {
+                local_time(time, "%Y-%m-%d %H:%M:%S %z %Z")
+            }),
+            &since.unwrap_or_default(),
+            digest,
+            &id,
+            repository,
+            "N/A",
+            &size,
+            tag,
+            "N/A",
+        ];
+        LISTING.row(cells.map(Value::text))
+    };
+    if image.is_dangling() {
+        return Ok(vec![row(NONE, NONE, NONE)]);
+    }
+    let digest_of = |name: &Reference| name.digest().map(|digest| digest.to_string());
     let mut rows = Vec::new();
-    for entry in workplace.store.list()? {
-        let reference = entry.reference.as_ref();
-        if !wanted
-            .as_ref()
-            .is_none_or(|wanted| is_match(wanted, reference))
-        {
+    for tag in &image.tags {
+        let (repository, tag_text) = (tag.familiar_name(), tag.tag().unwrap_or(NONE));
+        let in_repository = image
+            .digests
+            .iter()
+            .filter(|name| name.name() == tag.name());
+        let digests: Vec<_> = in_repository.filter_map(digest_of).collect();
+        if digests.is_empty() || !shows_digests {
+            rows.push(row(&repository, tag_text, NONE));
             continue;
         }
-        let record = &entry.record;
-        let none = || "<none>".to_owned();
-        rows.push(Row {
-            repository: reference.map_or_else(none, Reference::familiar_name),
-            tag: reference
-                .and_then(Reference::tag)
-                .map_or_else(none, str::to_owned),
-            digest: record
-                .target()
-                .map_or_else(none, |target| target.digest.to_string()),
-            id: shown_id(&record.id.to_string(), options.no_trunc),
-            created: seconds(record.created.as_deref()),
-            size: workplace.image_size(record)?,
-        });
+        rows.extend(
+            digests
+                .iter()
+                .map(|digest| row(&repository, tag_text, digest)),
+        );
+    }
+    let mut shown = Vec::new();
+    for name in &image.digests {
+        let is_tagged = image.tags.iter().any(|tag| tag.name() == name.name());
+        if is_tagged || (!options.digests && shown.contains(&name.name())) {
+            continue;
+        }
+        shown.push(name.name());
+        let digest = digest_of(name).filter(|_| options.digests);
+        rows.push(row(
+            &name.familiar_name(),
+            NONE,
+            &digest.unwrap_or_default(),
+        ));
     }
     Ok(rows)
-}
-
-fn is_match(wanted: &Reference, reference: Option<&Reference>) -> bool {
-    reference.is_some_and(|reference| {
-        wanted.name() == reference.name()
-            && (wanted.tag().is_none() || wanted.tag() == reference.tag())
-    })
 }
 
 /// An ID as lists show it: 12 digits, or all with the algorithm.
@@ -129,5 +234,5 @@ pub(crate) fn shown_id(id: &str, no_trunc: bool) -> String {
 
 /// Seconds since the Unix epoch of an RFC 3339 time.
 pub(crate) fn seconds(time: Option<&str>) -> Option<i64> {
-    Some(time?.parse::<jiff::Timestamp>().ok()?.as_second())
+    Some(time?.parse::<Timestamp>().ok()?.as_second())
 }

@@ -1,13 +1,12 @@
 //! `rbuild inspect`
 
+mod document;
+
 use std::path::Path;
 
-use clap::Args;
-use rbuild_image::config::{ImageConfig, RunConfig};
-use rbuild_image::record::ImageRecord;
-use rbuild_image::reference::Reference;
+use clap::{Args, ValueEnum};
+use rbuild_template::{Html, Missing, Template, Value, to_json};
 use serde::Serialize as _;
-use serde_json::{Map, Value, json};
 
 use crate::output;
 use crate::report::Failure;
@@ -15,23 +14,46 @@ use crate::workplace::Workplace;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
+    /// How an image looks: json or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Which platform's image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// What the names are of; there are only images
+    #[arg(long = "type", value_name = "TYPE", hide = true)]
+    kind: Option<ObjectKind>,
+    /// Sizes are always there
+    #[arg(short, long, hide = true)]
+    size: bool,
     /// Names or IDs
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }
 
-/// Prints the images that are found as one array, then an error for each that is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ObjectKind {
+    Image,
+}
+
+/// Prints the images that are found as one array, or each by a template; then an error for each that
+/// is not.
 pub(crate) fn run(root: &Path, options: &InspectArguments) -> Result<(), Failure> {
+    let mut shown = Shown::new(options.format.as_deref().unwrap_or_default())?;
     let workplace = Workplace::open(root)?;
-    let mut images = Vec::new();
+    let listed = workplace.store.list()?;
     let mut failures = Vec::new();
     for name in &options.images {
-        match workplace.store.require(name) {
-            Ok(found) => images.push(describe(&workplace, &found.record)?),
-            Err(error) => failures.push(Failure::from(error)),
+        let image = workplace.store.require(name).map_err(Failure::from);
+        let image = image.and_then(|found| {
+            let platform = options.platform.as_deref();
+            document::of(&workplace, &listed, &found.record, platform, name)
+        });
+        if let Err(failure) = image.and_then(|image| shown.add(&image)) {
+            failures.push(failure);
         }
     }
-    output::result(&format!("{}\n", pretty(&Value::Array(images))?))?;
+    output::result(&shown.finish()?)?;
     let Some(last) = failures.pop() else {
         return Ok(());
     };
@@ -41,95 +63,69 @@ pub(crate) fn run(root: &Path, options: &InspectArguments) -> Result<(), Failure
     Err(last)
 }
 
-fn describe(workplace: &Workplace, record: &ImageRecord) -> Result<Value, Failure> {
-    let config: ImageConfig = workplace.config(&record.id)?;
-    let names = workplace.store.references_of(&record.id)?;
-    let tags: Vec<_> = names
-        .iter()
-        .filter(|name| name.tag().is_some())
-        .map(Reference::familiar)
-        .collect();
-    let target = record.target();
-    let digests: Vec<_> = names
-        .iter()
-        .filter_map(|name| Some(name.repository().at_digest(target?.digest).familiar()))
-        .collect();
-    let last = config.history.last();
-    let mut image = json!({
-        "Id": record.id,
-        "RepoTags": tags,
-        "RepoDigests": if record.origin == rbuild_image::record::Origin::Pulled { digests } else { Vec::new() },
-        "Parent": "",
-        "Comment": last.and_then(|line| line.comment.clone()).unwrap_or_default(),
-        "Created": config.created,
-        "DockerVersion": "",
-        "Author": config.author.clone().unwrap_or_default(),
-        "Config": run_config(&config.config),
-        "Architecture": config.architecture,
-        "Os": config.os,
-        "Size": workplace.image_size(record)?,
-        "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
-        "Metadata": {"LastTagTime": record.tagged_at.clone().unwrap_or_else(|| "0001-01-01T00:00:00Z".into())},
-    });
-    let fields = image.as_object_mut();
-    if let (Some(fields), Some(variant)) = (fields, &config.variant) {
-        fields.insert("Variant".into(), variant.clone().into());
-    }
-    if let (Some(fields), Some(target)) = (image.as_object_mut(), target) {
-        fields.insert(
-            "Descriptor".into(),
-            json!({"mediaType": target.media_type, "digest": target.digest, "size": target.size}),
-        );
-    }
-    Ok(image)
+/// What is printed.
+enum Shown {
+    /// One array over many lines.
+    Pretty(Vec<Value>),
+    /// One array in a line.
+    Compact(Vec<Value>),
+    /// A line for each.
+    Lines(Template, String),
 }
 
-/// The configuration with the fields that scripts expect to be there, even if empty.
-fn run_config(config: &RunConfig) -> Value {
-    let known = serde_json::to_value(config).unwrap_or_default();
-    let mut fields = Map::new();
-    for (name, default) in [
-        ("Hostname", json!("")),
-        ("Domainname", json!("")),
-        ("User", json!("")),
-        ("AttachStdin", json!(false)),
-        ("AttachStdout", json!(false)),
-        ("AttachStderr", json!(false)),
-        ("ExposedPorts", Value::Null),
-        ("Tty", json!(false)),
-        ("OpenStdin", json!(false)),
-        ("StdinOnce", json!(false)),
-        ("Env", Value::Null),
-        ("Cmd", Value::Null),
-        ("Healthcheck", Value::Null),
-        ("ArgsEscaped", Value::Null),
-        ("Image", json!("")),
-        ("Volumes", Value::Null),
-        ("WorkingDir", json!("")),
-        ("Entrypoint", Value::Null),
-        ("OnBuild", Value::Null),
-        ("Labels", Value::Null),
-    ] {
-        let value = known.get(name).cloned();
-        let is_optional = matches!(name, "ExposedPorts" | "Healthcheck" | "ArgsEscaped");
-        match value {
-            Some(value) => drop(fields.insert(name.into(), value)),
-            None if is_optional => {}
-            None => drop(fields.insert(name.into(), default)),
+impl Shown {
+    fn new(format: &str) -> Result<Self, Failure> {
+        match format {
+            "" => Ok(Self::Pretty(Vec::new())),
+            "json" => Ok(Self::Compact(Vec::new())),
+            _ => match Template::parse(format) {
+                Ok(template) => Ok(Self::Lines(template, String::new())),
+                Err(error) => Err(Failure::Template(format!(
+                    "template parsing error: {error}"
+                ))),
+            },
         }
     }
-    for (name, value) in known.as_object().into_iter().flatten() {
-        fields.entry(name.clone()).or_insert_with(|| value.clone());
+
+    fn add(&mut self, image: &Value) -> Result<(), Failure> {
+        match self {
+            Self::Pretty(images) | Self::Compact(images) => images.push(image.clone()),
+            Self::Lines(template, lines) => {
+                // What fields of Go's types do not allow may be possible with the JSON alone.
+                let line = template
+                    .execute(image, Missing::NoValue)
+                    .or_else(|_| template.execute(&image.untyped(), Missing::Error));
+                let line = line.map_err(|error| {
+                    Failure::message(format!("template parsing error: {error}"))
+                })?;
+                lines.push_str(&line);
+                lines.push('\n');
+            }
+        }
+        Ok(())
     }
-    Value::Object(fields)
+
+    fn finish(self) -> Result<String, Failure> {
+        match self {
+            Self::Pretty(images) => pretty(&images),
+            Self::Compact(images) => {
+                let images = Value::List(images.into());
+                Ok(format!("{}\n", to_json(&images, Html::Plain)))
+            }
+            Self::Lines(_, lines) if lines.is_empty() => Ok("\n".to_owned()),
+            Self::Lines(_, lines) => Ok(output::for_terminal(lines)),
+        }
+    }
 }
 
 /// JSON as Docker prints it: four blanks a level.
-fn pretty(value: &Value) -> Result<String, Failure> {
+fn pretty(images: &[Value]) -> Result<String, Failure> {
+    let compact = to_json(&Value::List(images.into()), Html::Plain);
+    let document: serde_json::Value = serde_json::from_str(&compact)?;
     let mut out = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    value.serialize(&mut serde_json::Serializer::with_formatter(
+    document.serialize(&mut serde_json::Serializer::with_formatter(
         &mut out, formatter,
     ))?;
-    Ok(String::from_utf8_lossy(&out).into_owned())
+    Ok(String::from_utf8_lossy(&out).into_owned() + "\n")
 }

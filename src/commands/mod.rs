@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod fsck;
 pub(crate) mod history;
+mod image_tree;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;

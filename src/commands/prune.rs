@@ -11,10 +11,11 @@ use rbuild_image::record::Removal;
 use rbuild_image::store::Wait;
 
 use crate::environment::{self, now};
+use crate::filters::{parse_until, split_label};
 use crate::output;
 use crate::report::Failure;
 use crate::size::parse_size;
-use crate::table::human_size;
+use crate::units::human_size;
 use crate::workplace::Workplace;
 
 #[derive(Debug, Args)]
@@ -133,12 +134,9 @@ fn wish(options: &PruneArguments, scope: Scope) -> Result<Wish, Failure> {
         match name {
             "until" => before = Some(parse_until(value)?),
             "label" | "label!" => {
-                let (label, expected) = match value.split_once('=') {
-                    Some((label, expected)) => (label, Some(expected.to_owned())),
-                    None => (value, None),
-                };
+                let (label, expected) = split_label(value);
                 labels.push(LabelFilter {
-                    name: label.to_owned(),
+                    name: label,
                     value: expected,
                     is_wanted: name == "label",
                 });
@@ -169,25 +167,6 @@ fn wish(options: &PruneArguments, scope: Scope) -> Result<Wish, Failure> {
         wait: Wait::Yes,
         now: now(),
     })
-}
-
-/// A duration before now (`24h`, `1h30m`, `90s`), seconds since the Unix epoch, or RFC 3339.
-fn parse_until(text: &str) -> Result<i64, Failure> {
-    let bad = || Failure::Usage(format!("invalid filter 'until={text}'"));
-    if let Ok(seconds) = text.parse::<i64>() {
-        return Ok(seconds);
-    }
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(time.as_second());
-    }
-    if let Ok(day) = text.parse::<jiff::civil::Date>() {
-        let zoned = day
-            .to_zoned(jiff::tz::TimeZone::system())
-            .map_err(|_ambiguous| bad())?;
-        return Ok(zoned.timestamp().as_second());
-    }
-    let span: jiff::SignedDuration = text.parse().map_err(|_not_a_duration| bad())?;
-    Ok(now().saturating_sub(span.as_secs()))
 }
 
 fn confirmed(options: &PruneArguments, scope: Scope) -> Result<bool, Failure> {
@@ -245,23 +224,4 @@ fn report(collected: &Collected, dry_run: bool) -> String {
     }
     lines.push(format!("{total}: {}\n", human_size(collected.freed_bytes)));
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_many_forms() {
-        let about = |text: &str| now() - parse_until(text).unwrap();
-        assert!((86400..86410).contains(&about("24h")));
-        assert!((5400..5410).contains(&about("1h30m")));
-        assert!((90..100).contains(&about("90s")));
-        assert_eq!(parse_until("1700000000").unwrap(), 1_700_000_000);
-        assert_eq!(parse_until("2024-01-01T00:00:00Z").unwrap(), 1_704_067_200);
-        assert!(parse_until("2024-01-01").is_ok());
-        for bad in ["", "soon", "1x"] {
-            assert!(parse_until(bad).is_err(), "{bad}");
-        }
-    }
 }

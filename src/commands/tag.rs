@@ -22,11 +22,26 @@ pub(crate) struct TagArguments {
 /// Gives an image another name.
 pub(crate) fn run(root: &Path, options: &TagArguments) -> Result<(), Failure> {
     let workplace = Workplace::open(root)?;
-    let target = parse_tag(&options.target)?;
+    let target = parse_target(&options.target)?;
     let mut record = workplace.store.require(&options.source)?.record;
     record.tagged_at = Some(timestamp());
     workplace.store.tag(&target, &record)?;
     Ok(())
+}
+
+/// Reads the name to give, with the errors that `docker tag` has.
+fn parse_target(text: &str) -> Result<Reference, Failure> {
+    let invalid = |reason: String| {
+        let head = format!("Error parsing reference: \"{text}\" is not a valid repository/tag");
+        Failure::message(format!("{head}: {reason}"))
+    };
+    let reference = Reference::parse(text).map_err(|error| invalid(error.to_string()))?;
+    if reference.digest().is_some() {
+        return Err(Failure::message(
+            "refusing to create a tag with a digest reference",
+        ));
+    }
+    Ok(reference.with_default_tag())
 }
 
 /// Reads a name that an image is to have.

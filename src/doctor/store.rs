@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{XattrFlags, fsetxattr, ioctl_ficlone, statfs, statvfs};
 
 use super::Finding;
-use crate::table::human_size;
+use crate::units::human_size;
 
 /// Less free space than this is worth a word, in bytes.
 const LITTLE: u64 = 2 << 30;

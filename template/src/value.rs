@@ -39,6 +39,8 @@ pub enum Shape {
         name: &'static str,
         /// Fields with `omitempty`.
         omit: &'static [&'static str],
+        /// Go's names of fields that are called otherwise in JSON, and their names there.
+        aliases: &'static [(&'static str, &'static str)],
     },
     /// A line of a list: fields as of a struct, JSON as of a map with HTML escaped.
     Row {
@@ -64,8 +66,16 @@ impl Object {
     /// Returns the value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        let field = self.fields.iter().find(|(field, _)| **field == *name);
-        field.map(|(_, value)| value)
+        let find = |name: &str| {
+            let field = self.fields.iter().find(|(field, _)| **field == *name);
+            field.map(|(_, value)| value)
+        };
+        let aliases = match self.shape {
+            Shape::Struct { aliases, .. } => aliases,
+            _ => &[],
+        };
+        let alias = || aliases.iter().find(|(alias, _)| *alias == name);
+        find(name).or_else(|| find(alias()?.1))
     }
 
     /// Reports whether it is a map and no struct.

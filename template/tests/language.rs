@@ -1,7 +1,5 @@
 //! The language: what templates print, and what they say when they cannot.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use proptest::prelude::*;
 use rbuild_template::{Html, Missing, Shape, Template, TemplateError, Value, to_json};
 use serde_json::json;
@@ -21,10 +19,12 @@ fn typed() -> Value {
     let check = Shape::Struct {
         name: "HealthcheckConfig",
         omit: &["Retries"],
+        aliases: &[],
     };
     let image = Shape::Struct {
         name: "image.InspectResponse",
         omit: &["Comment"],
+        aliases: &[("Bytes", "Size")],
     };
     Value::object(
         image,
@@ -166,7 +166,7 @@ fn values_with_types() {
     check(
         &typed(),
         &[
-            ("{{gt .Size 1000}} {{printf \"%d\" .Size}}", "true 1500"),
+            ("{{gt .Size 1000}} {{printf \"%d\" .Bytes}}", "true 1500"),
             ("{{.Comment}}|{{.Cmd}}|{{json .Cmd}}", "|[]|null"),
             ("{{.Healthcheck}}", "{[CMD true] 0}"),
             ("{{json .Healthcheck}}", "{\"Test\":[\"CMD\",\"true\"]}"),

@@ -17,10 +17,6 @@ fn vectors() -> Option<serde_json::Value> {
 }
 
 #[test]
-#[expect(
-    clippy::print_stderr,
-    reason = "who runs the tests should know what was not tested"
-)]
 fn recorded_templates() {
     let Some(vectors) = vectors() else {
         eprintln!("skipped: no recorded templates (set RBUILD_SHARED)");
