@@ -39,6 +39,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use arguments::{Arguments, BuilderCommand, Command, ImageCommand, SystemCommand};
+use commands::df;
 use commands::images::Called;
 use commands::prune::Scope;
 use report::Failure;
@@ -79,18 +80,18 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Import(options) => commands::import::run(&root, &options),
         Command::Doctor(options) => doctor::run(&root, &options),
         Command::Prune(options) => commands::prune::run(&root, &options, Scope::Everything),
-        Command::Df(options) => commands::df::run(&root, &options),
+        Command::Df(options) => df::run(&root, &options, df::Called::Df),
         Command::Fsck(options) => commands::fsck::run(&root, &options),
         Command::Builder(command) => match command {
             BuilderCommand::Build(options) => commands::build::run(&root, &options),
             BuilderCommand::Prune(options) => commands::prune::run(&root, &options, Scope::Cache),
-            BuilderCommand::Du(options) => commands::df::run(&root, &options),
+            BuilderCommand::Du(options) => df::run(&root, &options, df::Called::Df),
         },
         Command::System(command) => match command {
             SystemCommand::Prune(options) => {
                 commands::prune::run(&root, &options, Scope::Everything)
             }
-            SystemCommand::Df(options) => commands::df::run(&root, &options),
+            SystemCommand::Df(options) => df::run(&root, &options, df::Called::SystemDf),
         },
         Command::Image(command) => match command {
             ImageCommand::Prune(options) => commands::prune::run(&root, &options, Scope::Images),

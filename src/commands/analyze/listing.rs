@@ -5,7 +5,8 @@ use rbuild_image::layer::entry::{Entry, EntryKind};
 
 use super::Report;
 use crate::shown_path::{shown_path, shown_target};
-use crate::table::{human_size, table};
+use crate::table::table;
+use crate::units::human_size;
 
 pub(super) fn render(report: &Report<'_>, layer: usize) -> String {
     let rows: Vec<_> = report.analysis.listing.iter().map(row).collect();

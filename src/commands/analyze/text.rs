@@ -8,7 +8,8 @@ use super::Report;
 use crate::commands::images::shown_id;
 use crate::progress::clean_text;
 use crate::shown_path::shown_path;
-use crate::table::{human_size, table};
+use crate::table::table;
+use crate::units::human_size;
 
 /// How many files are shown of each layer, at most.
 const FILES_OF_A_LAYER: usize = 3;

@@ -1,44 +1,44 @@
 //! `rbuild df`
 
+mod show;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rbuild_cache::record::Kept;
 use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::record::{Contents, Listed};
-use rbuild_image::reference::Reference;
 use rbuild_image::store::Survey;
 use serde_json::{Value, json};
 
-use super::images::{seconds, shown_id};
-use crate::environment::now;
+use crate::listing::{JSON, TABLE};
 use crate::output;
 use crate::report::Failure;
-use crate::table::table;
-use crate::units::{human_age, human_size};
 use crate::workplace::Workplace;
+use show::DEFAULT;
 
 #[derive(Debug, Args)]
 pub(crate) struct DfArguments {
     /// Show every image and every layer of the build cache
     #[arg(short, long)]
     verbose: bool,
-    /// How the numbers are printed
+    /// How the numbers are printed: table, json, a Go template, or `table TEMPLATE`
     #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: DfFormat,
+    format: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DfFormat {
-    /// Columns as Docker has them
-    Table,
-    /// One document with sizes in bytes
-    Json,
+/// What `json` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// It was `df`: one document with sizes in bytes.
+    Df,
+    /// It was `system df`: what Docker prints.
+    SystemDf,
 }
 
 /// Shows what takes the room in the store.
-pub(crate) fn run(root: &Path, options: &DfArguments) -> Result<(), Failure> {
+pub(crate) fn run(root: &Path, options: &DfArguments, called: Called) -> Result<(), Failure> {
     let workplace = Workplace::enter(root)?;
     // A store that cannot be written to has no usable database; the rest can be counted.
     let (records, executions) = workplace
@@ -46,8 +46,8 @@ pub(crate) fn run(root: &Path, options: &DfArguments) -> Result<(), Failure> {
         .and_then(|database| Ok((database.records()?, database.executions()?)))
         .unwrap_or_default();
     let usage = Usage::of(&workplace, records)?;
-    match options.format {
-        DfFormat::Json => {
+    let text = match (options.format.as_str(), called) {
+        (JSON, Called::Df) => {
             let mut document = usage.json();
             if options.verbose {
                 document["BuildCache"] = usage.cache_json();
@@ -57,11 +57,14 @@ pub(crate) fn run(root: &Path, options: &DfArguments) -> Result<(), Failure> {
                     .collect::<serde_json::Map<_, _>>()
                     .into();
             }
-            output::result(&format!("{document:#}\n"))
+            format!("{document:#}\n")
         }
-        DfFormat::Table if options.verbose => output::result(&usage.verbose(&workplace)?),
-        DfFormat::Table => output::result(&usage.table()),
-    }
+        ("" | TABLE, _) if options.verbose => usage.verbose(&workplace)?,
+        ("" | TABLE, _) => usage.listed(DEFAULT)?,
+        (format, _) if options.verbose => usage.filled(&workplace, format)?,
+        (format, _) => usage.listed(format)?,
+    };
+    output::result(&text)
 }
 
 /// What is in the store and to what it belongs.
@@ -195,145 +198,49 @@ impl Usage {
             .count()
     }
 
-    fn table(&self) -> String {
-        let Survey {
+    fn kinds(&self) -> Vec<Kind> {
+        let Sums {
+            images,
+            dangling,
+            cache,
             mounts,
             mirrors,
-            staging_bytes,
-            other_bytes,
-            ..
-        } = &self.survey;
-        let percent = |part: u64, whole: u64| match (part * 100).checked_div(whole) {
-            Some(percent) => format!("{} ({percent}%)", human_size(part)),
-            None => human_size(part),
+        } = self.sums;
+        let kind = |name, total, active, size, reclaimable| Kind {
+            name,
+            total,
+            active,
+            size,
+            reclaimable,
         };
-        let row = |kind: &str, total: usize, active: usize, size: u64, free: String| {
-            vec![
-                kind.to_owned(),
-                total.to_string(),
-                active.to_string(),
-                human_size(size),
-                free,
-            ]
-        };
-        let sums = &self.sums;
-        let zero = || human_size(0);
-        let rows = [
-            row(
-                "Images",
-                self.parts.len(),
-                self.n_active_images(),
-                sums.images,
-                percent(sums.dangling, sums.images),
-            ),
-            row("Containers", 0, 0, 0, zero()),
-            row("Local Volumes", 0, 0, 0, zero()),
-            row(
-                "Build Cache",
-                self.records.len(),
-                self.n_active_records(),
-                sums.cache,
-                human_size(sums.cache),
-            ),
-            row(
-                "Cache Mounts",
-                mounts.len(),
-                0,
-                sums.mounts,
-                human_size(sums.mounts),
-            ),
-            row(
-                "Git Mirrors",
-                mirrors.len(),
-                0,
-                sums.mirrors,
-                human_size(sums.mirrors),
-            ),
-            row("Staging", 0, 0, *staging_bytes, zero()),
-            row("Names and Records", 0, 0, *other_bytes, zero()),
-        ];
-        let header = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
-        table(&header, &rows)
+        let survey = &self.survey;
+        let (n_images, n_records) = (self.n_active_images(), self.n_active_records());
+        vec![
+            kind("Images", self.parts.len(), n_images, images, dangling),
+            kind("Containers", 0, 0, 0, 0),
+            kind("Local Volumes", 0, 0, 0, 0),
+            kind("Build Cache", self.records.len(), n_records, cache, cache),
+            kind("Cache Mounts", survey.mounts.len(), 0, mounts, mounts),
+            kind("Git Mirrors", survey.mirrors.len(), 0, mirrors, mirrors),
+            kind("Staging", 0, 0, survey.staging_bytes, 0),
+            kind("Names and Records", 0, 0, survey.other_bytes, 0),
+        ]
     }
 
     fn json(&self) -> Value {
-        let sums = &self.sums;
-        let row = |kind: &str, total: usize, active: usize, size: u64, reclaimable: u64| {
+        let rows = self.kinds().into_iter().map(|kind| {
             json!({
-                "Type": kind,
-                "TotalCount": total,
-                "Active": active,
-                "Size": size,
-                "Reclaimable": reclaimable,
+                "Type": kind.name,
+                "TotalCount": kind.total,
+                "Active": kind.active,
+                "Size": kind.size,
+                "Reclaimable": kind.reclaimable,
             })
-        };
+        });
         json!({
             "Total": self.survey.total_bytes(),
-            "Usage": [
-                row("Images", self.parts.len(), self.n_active_images(), sums.images, sums.dangling),
-                row("Containers", 0, 0, 0, 0),
-                row("Local Volumes", 0, 0, 0, 0),
-                row("Build Cache", self.records.len(), self.n_active_records(), sums.cache, sums.cache),
-                row("Cache Mounts", self.survey.mounts.len(), 0, sums.mounts, sums.mounts),
-                row("Git Mirrors", self.survey.mirrors.len(), 0, sums.mirrors, sums.mirrors),
-                row("Staging", 0, 0, self.survey.staging_bytes, 0),
-                row("Names and Records", 0, 0, self.survey.other_bytes, 0),
-            ],
+            "Usage": rows.collect::<Vec<_>>(),
         })
-    }
-
-    fn verbose(&self, workplace: &Workplace) -> Result<String, Failure> {
-        Ok(format!(
-            "Images space usage:\n\n{}\nBuild cache usage: {}\n\n{}\nCache mounts usage: {}\n",
-            self.images_table(workplace)?,
-            human_size(self.sums.cache),
-            self.cache_table(),
-            human_size(self.sums.mounts),
-        ))
-    }
-
-    /// An image's own and shared bytes are those of the store, compressed blobs and all.
-    fn images_table(&self, workplace: &Workplace) -> Result<String, Failure> {
-        let mut users: HashMap<DiffId, usize> = HashMap::new();
-        for layer in self.parts.values().flat_map(|parts| &parts.layers) {
-            *users.entry(*layer).or_default() += 1;
-        }
-        let mut rows = Vec::new();
-        for listed in &self.listed {
-            let record = &listed.record;
-            let Some(parts) = self.parts.get(&record.id) else {
-                continue;
-            };
-            let shared = parts.layers.iter().filter(|layer| users[layer] > 1);
-            let shared: u64 = shared.map(|layer| self.layer_bytes(layer)).sum();
-            let all = self.bytes(parts);
-            let none = || "<none>".to_owned();
-            let reference = listed.reference.as_ref();
-            let created = seconds(record.created.as_deref());
-            rows.push(vec![
-                reference.map_or_else(none, Reference::familiar_name),
-                reference
-                    .and_then(Reference::tag)
-                    .map_or_else(none, str::to_owned),
-                shown_id(&record.id.to_string(), false),
-                created.map_or_else(|| "N/A".to_owned(), |time| human_age(now() - time)),
-                human_size(workplace.image_size(record)?),
-                human_size(shared),
-                human_size(all.saturating_sub(shared)),
-                "0".to_owned(),
-            ]);
-        }
-        let header = [
-            "REPOSITORY",
-            "TAG",
-            "IMAGE ID",
-            "CREATED",
-            "SIZE",
-            "SHARED SIZE",
-            "UNIQUE SIZE",
-            "CONTAINERS",
-        ];
-        Ok(table(&header, &rows))
     }
 
     fn layer_bytes(&self, layer: &DiffId) -> u64 {
@@ -361,39 +268,15 @@ impl Usage {
         });
         records.collect()
     }
+}
 
-    fn cache_table(&self) -> String {
-        let mut records: Vec<&Kept> = self.records.iter().collect();
-        records.sort_by_key(|record| (std::cmp::Reverse(record.created), record.key));
-        let rows: Vec<_> = records
-            .into_iter()
-            .map(|record| {
-                let used = self.survey.layers.get(&record.diff_id);
-                let age = |time: i64| human_age(now() - time);
-                vec![
-                    record.key.hex()[..12].to_owned(),
-                    kind(&record.instruction).to_owned(),
-                    human_size(self.layer_bytes(&record.diff_id)),
-                    age(record.created),
-                    used.map_or_else(String::new, |piece| age(piece.used)),
-                    format!("{:.1}s", record.duration.as_secs_f64()),
-                    record.n_executions.to_string(),
-                    self.active.contains(&record.diff_id).to_string(),
-                ]
-            })
-            .collect();
-        let header = [
-            "CACHE ID",
-            "CACHE TYPE",
-            "SIZE",
-            "CREATED",
-            "LAST USED",
-            "TOOK",
-            "EXECUTED",
-            "SHARED",
-        ];
-        table(&header, &rows)
-    }
+/// One of the things that the store consists of.
+struct Kind {
+    name: &'static str,
+    total: usize,
+    active: usize,
+    size: u64,
+    reclaimable: u64,
 }
 
 /// The instruction's name.
