@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use rbuild_executor::Sandbox;
 use rbuild_sandbox::{
-    Cgroup, Isolation, Mode, Privileges, QemuDirs, SandboxError, Zygote, enter, hide_memory,
+    Cgroups, Isolation, MAX_TASKS, Mode, Privileges, QemuDirs, SandboxError, StepLimits, Zygote,
+    enter, hide_memory,
 };
 
 use crate::report::{self, Failure};
+use crate::run_options::RunArguments;
 
 /// What of the command line is about where `RUN` steps run.
 #[derive(Debug, Args)]
@@ -73,8 +75,6 @@ impl From<IsolationMode> for Isolation {
 /// Namespaces and the helper process, or why there are none.
 pub(crate) struct Ground {
     sandbox: Result<Sandbox, String>,
-    /// Behind the sandbox: it can be removed once the helper process is gone.
-    cgroup: Option<Cgroup>,
 }
 
 impl Ground {
@@ -92,10 +92,12 @@ impl Ground {
         // From here on there are secrets and passwords.
         hide_memory()?;
         match sandbox {
-            Ok(sandbox) => Ok(Self::of(Ok(sandbox))),
-            Err(error) if options.isolation == IsolationMode::Auto => {
-                Ok(Self::of(Err(told(&error))))
-            }
+            Ok(sandbox) => Ok(Self {
+                sandbox: Ok(sandbox),
+            }),
+            Err(error) if options.isolation == IsolationMode::Auto => Ok(Self {
+                sandbox: Err(told(&error)),
+            }),
             Err(error) => Err(match error.help() {
                 Some(help) => Failure::with_help(report::chain(&error), help),
                 None => error.into(),
@@ -103,24 +105,28 @@ impl Ground {
         }
     }
 
-    fn of(sandbox: Result<Sandbox, String>) -> Self {
-        Self {
-            sandbox,
-            cgroup: None,
+    /// Has each step run in a control group of its own with the limits of the command line, if there
+    /// are any. What was asked for and cannot be had is an error.
+    pub(crate) fn limit(&mut self, options: &RunArguments) -> Result<(), Failure> {
+        let limits = options.groups.parse()?;
+        let parent = options.cgroup_parent.as_deref();
+        let Ok(sandbox) = &mut self.sandbox else {
+            return Ok(()); // nothing will run
+        };
+        if parent.is_none() && limits.is_empty() {
+            if !sandbox.zygote.bounds_tasks() {
+                // Nobody asked, but a fork bomb should not get hold of the machine where that can be helped.
+                let tasks = Some(MAX_TASKS);
+                let limits = StepLimits { tasks, ..limits };
+                sandbox.cgroups = Cgroups::find(None, limits, &sandbox.zygote).ok();
+            }
+            return Ok(());
         }
-    }
-
-    /// Puts all steps into a control group below this one.
-    pub(crate) fn join(&mut self, cgroup_parent: Option<&str>) -> Result<(), Failure> {
-        if let (Ok(sandbox), Some(parent)) = (&self.sandbox, cgroup_parent) {
-            self.cgroup = Some(Cgroup::below(parent, &sandbox.zygote).map_err(|error| {
-                Failure::with_help(
-                    report::chain(&error),
-                    "an ordinary user can use groups that were delegated to them, e.g. by \
-                     systemd-run --user --scope -p Delegate=yes",
-                )
-            })?);
-        }
+        let found = Cgroups::find(parent, limits, &sandbox.zygote);
+        sandbox.cgroups = Some(found.map_err(|error| match error.help() {
+            Some(help) => Failure::with_help(report::chain(&error), help),
+            None => Failure::message(report::chain(&error)),
+        })?);
         Ok(())
     }
 

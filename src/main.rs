@@ -16,6 +16,7 @@ mod frontend;
 mod ground;
 mod interrupt;
 mod inventory;
+mod limits;
 mod lint;
 mod listing;
 mod manifests;

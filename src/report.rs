@@ -12,6 +12,7 @@ use rbuild_parser::diagnostic::{self, Diagnostic};
 use rbuild_parser::span::Span;
 use rbuild_planner::Plan;
 use rbuild_planner::remote::mask_logins;
+use rbuild_sandbox::Exceeded;
 
 use crate::lint::Finding;
 use crate::page::{Page, floor};
@@ -177,6 +178,18 @@ fn last_lines(title: &str, output: &[u8]) -> String {
 
 fn step_help(error: &StepError) -> Option<String> {
     let code = match error {
+        StepError::ExitCode {
+            exceeded: Some(limit),
+            ..
+        } => {
+            return Some(
+                match limit {
+                    Exceeded::Memory(_) => "give it more with --memory, or have it use less",
+                    Exceeded::Tasks(_) => "give it more with --pids-limit, or have it start fewer",
+                }
+                .to_owned(),
+            );
+        }
         StepError::ExitCode { code, .. } => code,
         StepError::NoEmulator { reason, .. } => return Some(reason.clone()),
         StepError::Files(FilesError::NotFound { .. }) => {

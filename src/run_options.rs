@@ -5,6 +5,7 @@ use rbuild_parser::size::parse_bytes;
 use rbuild_planner::Limits;
 use rbuild_sandbox::{Privileges, Resource};
 
+use crate::limits::LimitArguments;
 use crate::report::Failure;
 
 /// What of the command line is about `RUN` steps.
@@ -19,6 +20,8 @@ pub(crate) struct RunArguments {
     /// Limit what processes of RUN steps may use, e.g. nofile=1024:2048
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<String>,
+    #[command(flatten)]
+    pub(crate) groups: LimitArguments,
     /// Put RUN steps into a control group below this one
     #[arg(long, value_name = "CGROUP")]
     pub(crate) cgroup_parent: Option<String>,

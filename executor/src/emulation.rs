@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use rbuild_image::platform::Platform;
 use rbuild_planner::{Plan, StepKind};
 use rbuild_sandbox::{
-    Architecture, Binfmt, Entered, MachineRules, QemuDirs, Running, SandboxError, Spec, Zygote,
+    Architecture, Binfmt, Entered, MachineRules, QemuDirs, Running, SandboxError, Spec, StepGroup,
+    Zygote,
 };
 
 use crate::error::StepError;
@@ -93,12 +94,12 @@ fn foreign(platform: &Platform) -> Option<&'static Architecture> {
 }
 
 impl Sandbox {
-    /// Starts a step's process for a platform.
+    /// Starts a step's process for a platform, in the control group if there is one.
     pub(crate) fn spawn(
         &self,
         plan: &Plan,
         platform: &Platform,
-        spec: &Spec,
+        (spec, group): (&Spec, Option<&StepGroup>),
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Running, StepError> {
@@ -106,7 +107,7 @@ impl Sandbox {
             Some(_) => self.emulation(plan).rules.as_ref(),
             None => None,
         };
-        Ok(self.zygote.spawn_under(rules, spec, stdout, stderr)?)
+        Ok(self.zygote.spawn_in(group, rules, spec, stdout, stderr)?)
     }
 
     /// Says more about a process that could not be run where that is because of its platform.

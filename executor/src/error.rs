@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rbuild_cache::CacheError;
 use rbuild_image::error::ImageError;
 use rbuild_planner::StepId;
-use rbuild_sandbox::SandboxError;
+use rbuild_sandbox::{CgroupError, Exceeded, SandboxError};
 
 /// Why a build ended without images.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +34,18 @@ pub enum BuildError {
 #[non_exhaustive]
 pub enum StepError {
     /// The command of a `RUN` ended with another code than 0, or by a signal (128 + its number).
-    #[error("process \"{}\" did not complete successfully: exit code: {code}", argv.join(" "))]
+    #[error(
+        "process \"{}\" did not complete successfully: exit code: {code}{}",
+        argv.join(" "),
+        exceeded.map(|exceeded| format!(": {exceeded}")).unwrap_or_default()
+    )]
     ExitCode {
         /// The command.
         argv: Vec<String>,
         /// Exit code.
         code: i32,
+        /// The limit that it ran into, if that is known.
+        exceeded: Option<Exceeded>,
         /// The last lines it wrote, raw.
         last_output: Vec<u8>,
     },
@@ -121,6 +127,9 @@ pub enum StepError {
     /// The sandbox could not be set up, or the program could not be started.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The step has no control group.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// The program is for a processor that this machine neither has nor emulates.
     #[error("exec {program}: exec format error: nothing here runs programs for {platform}")]
     NoEmulator {

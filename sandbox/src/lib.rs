@@ -34,7 +34,9 @@ mod sys;
 mod wire;
 mod zygote;
 
-pub use cgroup::{Cgroup, CgroupError};
+pub use cgroup::{
+    CgroupError, Cgroups, Controller, Exceeded, IdSet, Memory, StepGroup, StepLimits, Swap,
+};
 pub use enter::{Entered, Isolation, Mode, enter};
 pub use error::SandboxError;
 pub use foreign::{Architecture, Binfmt, MachineRules, QemuDirs};
@@ -43,7 +45,7 @@ pub use owner_record::{OWNER_ATTRIBUTE, OwnerRecord};
 pub use probe::{Overlay, landlock_abi, probe_overlay};
 pub use running::{Exit, Killer, Running};
 pub use spec::{
-    BindSource, Mount, MountKind, Network, Privileges, Resource, Rlimit, Root, Spec, TargetKind,
-    Upper, mount_points,
+    BindSource, MAX_TASKS, Mount, MountKind, Network, Privileges, Resource, Rlimit, Root, Spec,
+    TargetKind, Upper, mount_points,
 };
 pub use zygote::{Zygote, hide_memory};

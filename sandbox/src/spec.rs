@@ -83,12 +83,16 @@ impl Spec {
             mounts: Vec::new(),
             rlimits: Vec::new(),
             shm_size: 64 << 20,
-            max_tasks: 32_768,
+            max_tasks: MAX_TASKS,
             fake_ownership: false,
             privileged: false,
         }
     }
 }
+
+/// The most processes and threads of a step, unless something else is wanted: as many as there are process ids on most
+/// machines.
+pub const MAX_TASKS: u32 = 32_768;
 
 /// Where programs are looked for when `env` has no `PATH`; Docker's default for Linux.
 pub(crate) const DEFAULT_PATH: &str =

@@ -19,6 +19,7 @@ use rustix::net::{
 use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 
+use crate::cgroup::StepGroup;
 use crate::check;
 use crate::enter::Entered;
 use crate::error::SandboxError;
@@ -32,12 +33,16 @@ use crate::status::ignore;
 use crate::sys::{self, Cloned, Fork, SingleThread};
 use crate::wire;
 
-/// Bits of a request's one byte: the step gets an empty network namespace.
+/// Bits of a request's first byte: the step gets an empty network namespace.
 const OWN_NETWORK: u8 = 1;
 /// A fifth descriptor comes along, the user namespace of the step's program.
 const IN_NAMESPACE: u8 = 2;
 /// No step is wanted, but a user namespace with rules of its own, see [`Zygote::binfmt`].
 const MAKE_NAMESPACE: u8 = 4;
+
+/// Most descriptors that come with a request. Its second byte says how many of them, the last ones, are entrances of
+/// control groups; there is one for each hierarchy, and no kernel has more than 14.
+const MAX_FDS: usize = 24;
 
 /// Exit code of a process of ours that found a mistake of the program's.
 const BROKEN: i32 = 70;
@@ -104,6 +109,12 @@ impl Zygote {
         self.pid.map_or(0, |pid| pid.as_raw_nonzero().get())
     }
 
+    /// Whether [`Spec::max_tasks`] binds steps by itself. Where it does not, a control group can.
+    #[must_use]
+    pub fn bounds_tasks(&self) -> bool {
+        init::bounds_tasks()
+    }
+
     /// Starts a step. Its output goes to `stdout` and `stderr`, which should be pipes; its input is empty.
     ///
     /// Returns as soon as the process exists: what fails while the sandbox is set up, or when the program is
@@ -119,19 +130,21 @@ impl Zygote {
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Running, SandboxError> {
-        self.spawn_under(None, spec, stdout, stderr)
+        self.spawn_in(None, None, spec, stdout, stderr)
     }
 
-    /// Starts a step like [`Zygote::spawn`], where the rules `binfmt` hold if there are any.
+    /// Starts a step like [`Zygote::spawn`], in a control group of its own and where the rules `binfmt` hold, if there
+    /// are any.
     ///
-    /// For these the step may be in a user namespace of its own, in which device nodes cannot be made and the host's
+    /// For rules the step may be in a user namespace of its own, in which device nodes cannot be made and the host's
     /// network cannot be changed.
     ///
     /// # Errors
     ///
     /// Those of [`Zygote::spawn`].
-    pub fn spawn_under(
+    pub fn spawn_in(
         &self,
+        group: Option<&StepGroup>,
         binfmt: Option<&Binfmt>,
         spec: &Spec,
         stdout: OwnedFd,
@@ -164,8 +177,11 @@ impl Zygote {
             request |= IN_NAMESPACE;
             fds.push(namespace);
         }
+        let n_others = fds.len();
+        fds.extend(group.into_iter().flat_map(StepGroup::entrances));
+        let n_entrances = u8::try_from(fds.len() - n_others).unwrap_or(u8::MAX);
 
-        let answer = self.ask(request, &fds)?;
+        let answer = self.ask([request, n_entrances], &fds)?;
         // The step has its own now. A copy here would keep the reader from seeing the end.
         drop((stdout, stderr));
         let (pid, pidfd) = parse_answer(answer)?;
@@ -195,7 +211,7 @@ impl Zygote {
             let mount = mount_here().map_err(|errno| explain::no_binfmt(errno.into()))?;
             return Ok(Binfmt::new(mount, None));
         }
-        let (bytes, fds) = self.ask(MAKE_NAMESPACE, &[])?;
+        let (bytes, fds) = self.ask([MAKE_NAMESPACE, 0], &[])?;
         match (bytes.first_chunk::<4>(), <[OwnedFd; 2]>::try_from(fds)) {
             (Some([0, 0, 0, 0]), Ok([namespace, mount])) => Ok(Binfmt::new(mount, Some(namespace))),
             (Some(errno), _) => {
@@ -208,9 +224,9 @@ impl Zygote {
         }
     }
 
-    fn ask(&self, request: u8, fds: &[BorrowedFd<'_>]) -> Result<Message<8>, SandboxError> {
+    fn ask(&self, request: [u8; 2], fds: &[BorrowedFd<'_>]) -> Result<Message<8>, SandboxError> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        send(socket.as_fd(), &[request], fds)
+        send(socket.as_fd(), &request, fds)
             .and_then(|()| receive::<8>(socket.as_fd()))
             .map_err(|errno| SandboxError::Zygote {
                 source: errno.into(),
@@ -261,9 +277,9 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid, privileges: Privile
         return;
     }
     let host = Host::prepare(privileges);
-    while let Ok((request, fds)) = receive::<1>(socket.as_fd()) {
+    while let Ok((request, fds)) = receive::<2>(socket.as_fd()) {
         // Nothing at all is the end of the building process.
-        let Some(request) = request.first() else {
+        let [request, n_entrances] = request.as_slice() else {
             return;
         };
         if *request == MAKE_NAMESPACE {
@@ -278,12 +294,21 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid, privileges: Privile
         else {
             return;
         };
-        let namespace = fds.next();
+        let namespace = match request & IN_NAMESPACE {
+            0 => None,
+            _ => fds.next(),
+        };
+        let groups: Vec<OwnedFd> = fds.collect();
         // Better no step than one in the wrong place.
-        if namespace.is_some() != (request & IN_NAMESPACE != 0) {
+        if namespace.is_some() != (request & IN_NAMESPACE != 0)
+            || groups.len() != usize::from(*n_entrances)
+        {
             return;
         }
         let mut flags = init::NAMESPACES | libc::CLONE_PARENT;
+        if groups.is_empty() {
+            flags |= libc::CLONE_NEWCGROUP;
+        }
         if request & OWN_NETWORK != 0 {
             flags |= libc::CLONE_NEWNET;
         }
@@ -299,6 +324,7 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid, privileges: Privile
                         stderr,
                         status,
                         namespace,
+                        groups,
                     },
                 );
             }
@@ -404,7 +430,7 @@ pub(crate) fn send(
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::INVAL);
@@ -422,7 +448,7 @@ pub(crate) fn send(
 pub(crate) fn receive<const N: usize>(socket: BorrowedFd<'_>) -> rustix::io::Result<Message<N>> {
     let mut buffer = [0_u8; N];
     loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let flags = RecvFlags::CMSG_CLOEXEC;

@@ -42,7 +42,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.
     let mut ground = Ground::enter(&options.sandbox, options.plan.run.privileges()?)?;
-    ground.join(options.plan.run.cgroup_parent.as_deref())?;
+    ground.limit(&options.plan.run)?;
     let agents = ssh::open_all(&options.ssh)?;
     let fetching = Fetching::new(root, Arc::clone(&secrets));
     let input = context::open(&options.plan, &fetching)?;

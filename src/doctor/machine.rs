@@ -1,6 +1,6 @@
 //! The kernel and other programs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Finding;
 use crate::environment;
@@ -36,25 +36,6 @@ fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     let mut number = || numbers.next()?.parse().ok();
     Some((number()?, number()?))
-}
-
-/// Control groups, by which whoever starts rbuild can limit a whole build; rbuild makes none itself.
-pub(super) fn cgroups() -> Finding {
-    let all = Path::new("/sys/fs/cgroup");
-    if !all.join("cgroup.controllers").is_file() {
-        return Finding::good("cgroups", "version 1 or none; rbuild needs none");
-    }
-    let own = fs_err::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
-    let is_delegated = own.is_some_and(|own| {
-        let file = all.join(own).join("cgroup.procs");
-        rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok()
-    });
-    let whose = if is_delegated { "" } else { "not " };
-    Finding::good(
-        "cgroups",
-        format!("version 2, {whose}delegated to this user; rbuild needs none"),
-    )
 }
 
 /// Programs that some builds call.

@@ -94,7 +94,6 @@ pub(crate) fn run(root: &Path, options: &DoctorArguments) -> Result<(), Failure>
     let (rung, mut findings) = sandbox::look(root, &options.sandbox)?;
     findings.insert(0, machine::kernel());
     findings.push(store::look(root));
-    findings.push(machine::cgroups());
     findings.extend(machine::tools());
     let can_build = findings.iter().all(|finding| finding.state != State::Bad);
     let text = match options.format {

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rbuild_sandbox::{
-    Architecture, Binfmt, Entered, Exit, MachineRules, Mode, Overlay, QemuDirs, Root, SandboxError,
-    Spec, Zygote, enter, landlock_abi, probe_overlay,
+    Architecture, Binfmt, Cgroups, Controller, Entered, Exit, MachineRules, Mode, Overlay,
+    QemuDirs, Root, SandboxError, Spec, Zygote, enter, landlock_abi, probe_overlay,
 };
 
 use super::{Finding, store};
@@ -39,6 +39,7 @@ pub(super) fn look(
         findings.extend(proc());
     }
     findings.push(landlock());
+    findings.push(control_groups(&zygote));
     findings.push(overlay(root));
     findings.push(emulators(&qemu, rules.as_ref().map(drop)));
     Ok((Some(rung), findings))
@@ -99,7 +100,7 @@ fn try_step(zygote: &Zygote, rules: Option<&Binfmt>) -> Result<(), String> {
             .map_err(told)
     };
     let running = zygote
-        .spawn_under(rules, &spec, null()?.into(), null()?.into())
+        .spawn_in(None, rules, &spec, null()?.into(), null()?.into())
         .map_err(|error| report::chain(&error))?;
     match running.wait() {
         Err(SandboxError::Exec { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -128,6 +129,43 @@ fn proc() -> Option<Finding> {
         "start the container with `--security-opt systempaths=unconfined` (docker) or \
          `--security-opt unmask=ALL` (podman).",
     ))
+}
+
+/// By which controllers the options of `build` can limit steps: groups are made and removed again.
+fn control_groups(zygote: &Zygote) -> Finding {
+    let options = |controller| match controller {
+        Controller::Cpu => "--cpu-shares, --cpu-quota, --cpu-period",
+        Controller::Cpuset => "--cpuset-cpus, --cpuset-mems",
+        Controller::Memory => "--memory, --memory-swap",
+        Controller::Pids => "--pids-limit",
+    };
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    let mut reason = None;
+    for controller in Controller::ALL {
+        match Cgroups::probe(controller, zygote) {
+            Ok(()) => there.push(controller.name()),
+            Err(error) => {
+                missing.push(options(controller));
+                reason.get_or_insert(error);
+            }
+        }
+    }
+    let there = match there.is_empty() {
+        true => "none can be made".to_owned(),
+        false => format!("steps can be limited by {}", there.join(", ")),
+    };
+    match reason {
+        None => Finding::good("cgroups", there),
+        Some(error) => Finding::lacking(
+            "cgroups",
+            format!(
+                "{there}; builds with {} fail: {}",
+                missing.join(", "),
+                report::chain(&error)
+            ),
+            error.help().unwrap_or_default(),
+        ),
+    }
 }
 
 fn landlock() -> Finding {

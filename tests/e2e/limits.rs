@@ -1,9 +1,9 @@
 //! What steps may use and do: limits, privileges, entitlements.
 
 use crate::mounts::environments;
-use crate::support::processes::{assert_nothing_left, signal, wait_until};
+use crate::support::processes::assert_nothing_left;
 use crate::support::run::Run;
-use crate::support::{TestEnv, bases, is_root, need};
+use crate::support::{TestEnv, bases, need};
 
 const NEEDS: &str = "this needs busybox-static";
 
@@ -31,83 +31,6 @@ RUN ulimit -Sn > /soft; ulimit -Hn > /hard; ulimit -c > /core; df -k /dev/shm | 
         assert_eq!(again.text("shm").trim(), "8192", "{who}");
         let other = env.build_image(&context, &["--ulimit=nofile=100:300"]);
         assert_eq!(other.text("hard").trim(), "300", "{who}");
-    }
-}
-
-/// Groups with this name below the top of any hierarchy.
-fn groups(name: &str) -> Vec<std::path::PathBuf> {
-    let top = std::path::Path::new("/sys/fs/cgroup");
-    let below = std::fs::read_dir(top).into_iter().flatten().flatten();
-    let tops = below.map(|entry| entry.path()).chain([top.to_owned()]);
-    tops.map(|top| top.join(name))
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-#[test]
-fn steps_are_in_the_control_group_that_was_asked_for() {
-    let busybox = bases::busybox();
-    need!(busybox.is_some() && is_root(), "{NEEDS} and root");
-    let env = TestEnv::new();
-    env.import(busybox.unwrap(), "busybox");
-    let dockerfile = "FROM busybox\nRUN touch /started; sleep 1; cat /proc/self/cgroup > /seen\n";
-    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
-    let name = format!("rbuild-test-{}", std::process::id());
-    let parent = format!("--cgroup-parent=/{name}/deep");
-    let build = |parent: &str| {
-        let mut command = env.command();
-        command.args(["build", "-q", parent]).arg(&context);
-        command.stdout(std::process::Stdio::null());
-        command
-    };
-    let mut child = build(&parent).spawn().unwrap();
-    let inside = || {
-        let groups = groups(&format!("{name}/deep/rbuild-{}", child.id()));
-        let n_processes = |path: &std::path::PathBuf| {
-            let processes = std::fs::read_to_string(path.join("cgroup.procs"));
-            processes.unwrap_or_default().lines().count()
-        };
-        // The helper, the step's pid 1, its shell and what that runs.
-        !groups.is_empty() && groups.iter().all(|group| n_processes(group) >= 3)
-    };
-    wait_until("the step is in its group", inside);
-    assert!(child.wait().unwrap().success());
-    assert_eq!(groups(&name), [""; 0].map(std::path::PathBuf::from));
-
-    // What a killed build left goes with the next one.
-    let mut killed = build(&parent).arg("--no-cache").spawn().unwrap();
-    wait_until("it runs", || !groups(&format!("{name}/deep")).is_empty());
-    signal(&killed, rustix::process::Signal::KILL);
-    killed.wait().unwrap();
-    assert!(build(&parent).arg("--no-cache").status().unwrap().success());
-    for left in groups(&format!("{name}/deep")) {
-        assert!(
-            std::fs::read_dir(&left)
-                .unwrap()
-                .flatten()
-                .all(|entry| !entry.path().is_dir())
-        );
-        std::fs::remove_dir(&left).unwrap();
-    }
-    for left in groups(&name) {
-        std::fs::remove_dir(&left).unwrap();
-    }
-    for bad in ["--cgroup-parent=../x", "--cgroup-parent=/"] {
-        let run = Run::of(&mut build(bad)).fails(1);
-        run.says("invalid cgroup parent");
-    }
-}
-
-/// Who may not, is told so.
-#[test]
-fn control_groups_are_not_for_everybody() {
-    let environments = environments();
-    need!(environments.len() > 1, "{NEEDS} and ordinary users");
-    for (who, env) in environments.into_iter().skip(1) {
-        let context = env.context("ctx", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
-        let run = env.rbuild(["build", "--cgroup-parent=/x", context.to_str().unwrap()]);
-        let run = run.fails(1).says("cannot put steps into a control group");
-        assert!(run.stderr.contains("delegated"), "{who}: {}", run.report());
     }
 }
 

@@ -15,6 +15,7 @@ mod checks;
 mod config;
 mod contents;
 mod contexts;
+mod control_groups;
 mod crash;
 mod doctor;
 mod errors;

@@ -14,7 +14,7 @@ use rbuild_image::digest::DiffId;
 use rbuild_image::layer::{LayerStore, Rootfs};
 use rbuild_image::store::Store;
 use rbuild_sandbox::{
-    BindSource, Entered, Mode, Mount, MountKind, Overlay, QemuDirs, Spec, Upper, Zygote,
+    BindSource, Cgroups, Entered, Mode, Mount, MountKind, Overlay, QemuDirs, Spec, Upper, Zygote,
     mount_points, probe_overlay,
 };
 use rustix::fs::Stat;
@@ -47,6 +47,9 @@ fn apt_stays_root() -> Mount {
 pub struct Sandbox {
     /// Starts the processes.
     pub zygote: Zygote,
+    /// Makes their control groups, if they have any of their own. Behind the helper process: what it made can be
+    /// removed once that is gone.
+    pub cgroups: Option<Cgroups>,
     /// What this process may do.
     pub entered: Entered,
     /// Where emulators are.
@@ -65,6 +68,7 @@ impl Sandbox {
     pub fn new(entered: Entered, zygote: Zygote, qemu: QemuDirs) -> Self {
         Self {
             zygote,
+            cgroups: None,
             entered,
             qemu,
             emulation: OnceLock::new(),

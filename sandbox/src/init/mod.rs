@@ -20,19 +20,18 @@ use libc::sock_filter;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Signal};
+use rustix::thread::UnshareFlags;
 
+use crate::idmap::initial_user_namespace;
 use crate::seccomp::{self, Ownership};
 use crate::spec::{Network, Privileges, Spec};
 use crate::status::{Doing as _, Failure, Status};
 use crate::sys::{self, Fork, SignalSet, SingleThread};
 use crate::wire;
 
-/// The namespaces that every step has of its own.
-pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+/// The namespaces that every step begins with. That of its control groups comes once it is in them.
+pub(crate) const NAMESPACES: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// Exit code of pid 1 when the program was not started. Never seen by users: the status pipe says why.
 const NOT_STARTED: i32 = 125;
@@ -72,7 +71,7 @@ impl Host {
                 Privileges::OnDemand => None,
             },
             privileges,
-            own_pid_max: at_least(&release, 6, 14),
+            own_pid_max: has_own_pid_max(&release),
         }
     }
 
@@ -83,6 +82,18 @@ impl Host {
             (!spec.privileged).then_some(&self.real)
         }
     }
+}
+
+/// Whether every pid namespace has a limit of pids, or just the machine.
+fn has_own_pid_max(release: &str) -> bool {
+    at_least(release, 6, 14)
+}
+
+/// Whether a step is bound to [`Spec::max_tasks`] without a control group. Root of the machine is bound by nothing but
+/// the pid namespace.
+pub(crate) fn bounds_tasks() -> bool {
+    let release = rustix::system::uname();
+    !initial_user_namespace() || has_own_pid_max(&release.release().to_string_lossy())
 }
 
 /// Whether a kernel release (`6.18.44-generic`) is at least `major.minor`.
@@ -109,6 +120,9 @@ pub(crate) struct Job {
     pub status: OwnedFd,
     /// The user namespace that the program runs in, if it is not pid 1's.
     pub namespace: Option<OwnedFd>,
+    /// Entrances of the control groups that the step is to be in. Without any it is where the helper is, and has its
+    /// namespace of control groups already.
+    pub groups: Vec<OwnedFd>,
 }
 
 /// Lives pid 1's life. To be called in the process that [`sys::clone_process`] made, with [`NAMESPACES`].
@@ -125,6 +139,7 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
         stderr,
         status,
         namespace,
+        groups,
     } = job;
     if tie_to_parent(status.as_fd()).is_err() {
         return NOT_STARTED;
@@ -133,6 +148,7 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
     let watched = SignalSet::of(&reap::WATCHED);
     let blocked = watched.block().doing(|| String::from("block signals"));
     let started = blocked
+        .and_then(|()| enter_groups(single, groups))
         .and_then(|()| prepare(host, content))
         .and_then(|(spec, root)| {
             let owners = owners_socket(&spec)?;
@@ -179,6 +195,19 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
             NOT_STARTED
         }
     }
+}
+
+/// Goes into control groups, and makes them the tops of what the step sees of theirs.
+fn enter_groups(single: SingleThread, groups: Vec<OwnedFd>) -> Result<(), Failure> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    for entrance in groups {
+        rustix::io::write(&entrance, b"0")
+            .doing(|| String::from("put the step into its control group"))?;
+    }
+    sys::unshare(single, UnshareFlags::NEWCGROUP)
+        .doing(|| String::from("make a namespace of control groups"))
 }
 
 /// Two ends of a socket by which the program's calls about owners get to who answers them, if anybody does.

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use rbuild_cache::record::Record;
 use rbuild_image::layer::Rootfs;
 use rbuild_planner::{Network, Run, Security};
-use rbuild_sandbox::{Exit, Mount, MountKind, Resource, Rlimit, Spec};
+use rbuild_sandbox::{Cgroups, Exit, Mount, MountKind, Resource, Rlimit, Spec, StepGroup};
 
 use self::inputs::Inputs;
 use self::mask::Mask;
@@ -28,6 +28,9 @@ use crate::files::FilesError;
 use crate::owner::{self, Identity};
 use crate::schedule::Failure;
 use crate::snapshot::{Sandbox, Snapshot};
+
+/// No kernel has more processes.
+const MAX_PIDS: u32 = 1 << 22;
 
 /// How often a step is keyed anew when files that it mounts change meanwhile.
 const MAX_TRIES: usize = 3;
@@ -79,6 +82,10 @@ fn make(context: &StepContext<'_>, run: &Run, inputs: &Inputs) -> Result<MadeLay
         let staging = context.shared.workspace.folder(build.store)?;
         Snapshot::prepare(build, sandbox, &staging, &parent, &lower, &mut spec)?
     };
+    if let Some(max_tasks) = sandbox.cgroups.as_ref().and_then(Cgroups::max_tasks) {
+        // The group has the say; its limit may be higher.
+        spec.max_tasks = spec.max_tasks.max(max_tasks.min(MAX_PIDS));
+    }
     mounts.while_served(|| execute(context, sandbox, run, &spec))?;
     drop(mounts); // the caches are free
     Ok(pack(context, &snapshot, &lower)?)
@@ -96,7 +103,12 @@ fn execute(
     let mask = Mask::new(&build.secrets.known());
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
-    let running = sandbox.spawn(build.plan, platform, spec, stdout_end, stderr_end)?;
+    let group = match &sandbox.cgroups {
+        Some(cgroups) => Some(cgroups.step()?),
+        None => None,
+    };
+    let process = (spec, group.as_ref());
+    let running = sandbox.spawn(build.plan, platform, process, stdout_end, stderr_end)?;
     let mut output = Output::new(context, &mask);
     let finished = output.forward(stdout, stderr);
     if !finished? {
@@ -107,14 +119,23 @@ fn execute(
     let ended = running
         .wait()
         .map_err(|error| sandbox.explain(build.plan, platform, error))?;
+    let exceeded = group.as_ref().and_then(StepGroup::exceeded);
     let code = match ended {
-        Exit::Code(0) => return Ok(()),
+        Exit::Code(0) => {
+            if let Some(exceeded) = exceeded {
+                let text = format!("a part of this step failed, but not the step: {exceeded}");
+                let step = context.step;
+                context.send(Event::Notice { step, text });
+            }
+            return Ok(());
+        }
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,
     };
     Err(StepError::ExitCode {
         argv: run.argv.iter().map(|word| mask.hide(word)).collect(),
         code,
+        exceeded,
         last_output: output.last,
     })
 }
