@@ -146,7 +146,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --l
   stage differential 900 differential "$rbuild"
   stage torture 1000 torture "$rbuild"
   stage hadolint 300 hadolint "$rbuild"
-  stage fuzz $((900 + 6 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
+  stage fuzz $((900 + 8 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
   stage documentation 600 documentation
 
   note "summary ($((SECONDS - started)) s)"

@@ -8,4 +8,4 @@ CORPUS_MIN_PASS=538
 # Cases of the torture suite that must pass are listed by name in scripts/torture-required.txt.
 
 # Seconds a fuzz target runs in a test run.
-FUZZ_SECONDS=30
+FUZZ_SECONDS=60

@@ -6,6 +6,8 @@
 //! locking and extensions are refused, and no private key ever leaves.
 
 mod bignum;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod key;
 mod openssh;
 mod pem;

@@ -190,6 +190,14 @@ pub enum ImageError {
         /// What is allowed.
         limit_bytes: u64,
     },
+    /// More of something than anything sensible has.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// What is allowed.
+        limit: usize,
+    },
     /// JSON that is not what it should be.
     #[error("cannot read the {what}")]
     BadDocument {

@@ -10,6 +10,8 @@ pub mod audit;
 pub mod config;
 pub mod digest;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod layer;
 pub mod layout;
 mod lenient;

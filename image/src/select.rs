@@ -11,6 +11,13 @@ use crate::platform::Platform;
 /// Indexes inside an index inside an index are not followed.
 const MAX_INDEX_DEPTH: usize = 2;
 
+/// Most entries of all indexes behind a name. One index has less than this, but it may name another
+/// as often as it has entries.
+const MAX_ENTRIES: usize = 100_000;
+
+/// Most manifests that are fetched, with their configs, because no index says what they are for.
+const MAX_ASKED: usize = 64;
+
 /// Brings the bytes that a descriptor names, checked against it.
 pub type Fetch<'a> = dyn FnMut(&Descriptor) -> Result<Vec<u8>, ImageError> + 'a;
 
@@ -50,8 +57,7 @@ pub fn choose(
         }
         Document::Index(index) => index,
     };
-    let mut leaves = Vec::new();
-    collect(root, &index, None, 1, fetch, &mut leaves)?;
+    let mut leaves = all_leaves(root, &index, fetch)?;
     let best = platform.select(leaves.iter().map(|leaf| leaf.platform.as_ref()));
     if let Some(best) = best
         && leaves[best].platform.is_some()
@@ -74,11 +80,7 @@ pub fn leaves(root: &Descriptor, fetch: &mut Fetch<'_>) -> Result<Vec<Leaf>, Ima
             descriptor: root.clone(),
             platform: root.platform.clone(),
         }]),
-        Document::Index(index) => {
-            let mut leaves = Vec::new();
-            collect(root, &index, None, 1, fetch, &mut leaves)?;
-            Ok(leaves)
-        }
+        Document::Index(index) => all_leaves(root, &index, fetch),
     }
 }
 
@@ -91,34 +93,63 @@ pub struct Leaf {
     pub platform: Option<Platform>,
 }
 
-fn collect(
-    place: &Descriptor,
+fn all_leaves(
+    root: &Descriptor,
     index: &Index,
-    outer: Option<&Platform>,
-    depth: usize,
     fetch: &mut Fetch<'_>,
-    leaves: &mut Vec<Leaf>,
-) -> Result<(), ImageError> {
-    if depth > MAX_INDEX_DEPTH {
-        return Err(ImageError::NestedTooDeeply {
-            digest: place.digest,
-        });
-    }
-    for entry in index.images() {
-        let platform = entry.platform.as_ref().or(outer);
-        if Kind::of(&entry.media_type) == Some(Kind::Index) {
-            let bytes = fetch(entry)?;
-            if let Document::Index(inner) = Document::parse(&bytes, &entry.media_type)? {
-                collect(entry, &inner, platform, depth + 1, fetch, leaves)?;
-            }
-        } else {
-            leaves.push(Leaf {
-                descriptor: entry.clone(),
-                platform: platform.cloned(),
+) -> Result<Vec<Leaf>, ImageError> {
+    let mut search = Search {
+        fetch,
+        leaves: Vec::new(),
+        n_entries: 0,
+    };
+    search.collect(root, index, None, 1)?;
+    Ok(search.leaves)
+}
+
+/// Goes through indexes.
+struct Search<'a, 'f> {
+    fetch: &'a mut Fetch<'f>,
+    leaves: Vec<Leaf>,
+    n_entries: usize,
+}
+
+impl Search<'_, '_> {
+    fn collect(
+        &mut self,
+        place: &Descriptor,
+        index: &Index,
+        outer: Option<&Platform>,
+        depth: usize,
+    ) -> Result<(), ImageError> {
+        if depth > MAX_INDEX_DEPTH {
+            return Err(ImageError::NestedTooDeeply {
+                digest: place.digest,
             });
         }
+        self.n_entries += index.manifests.len();
+        if self.n_entries > MAX_ENTRIES {
+            return Err(ImageError::TooMany {
+                what: "images in an index",
+                limit: MAX_ENTRIES,
+            });
+        }
+        for entry in index.images() {
+            let platform = entry.platform.as_ref().or(outer);
+            if Kind::of(&entry.media_type) == Some(Kind::Index) {
+                let bytes = (self.fetch)(entry)?;
+                if let Document::Index(inner) = Document::parse(&bytes, &entry.media_type)? {
+                    self.collect(entry, &inner, platform, depth + 1)?;
+                }
+            } else {
+                self.leaves.push(Leaf {
+                    descriptor: entry.clone(),
+                    platform: platform.cloned(),
+                });
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn load(leaf: Leaf, fetch: &mut Fetch<'_>) -> Result<Chosen, ImageError> {
@@ -144,6 +175,13 @@ fn choose_by_config(
 ) -> Result<Chosen, ImageError> {
     let mut candidates = Vec::new();
     let mut available = Vec::new();
+    let n_asked = leaves.iter().filter(|leaf| leaf.platform.is_none()).count();
+    if n_asked > MAX_ASKED {
+        return Err(ImageError::TooMany {
+            what: "images without a platform in an index",
+            limit: MAX_ASKED,
+        });
+    }
     for leaf in leaves {
         if let Some(known) = &leaf.platform {
             available.push(known.to_string());
@@ -255,6 +293,22 @@ mod tests {
         let mut blobs = Blobs::default();
         let root = blobs.image("linux/arm64", false);
         blobs.check(&root, "linux/amd64", Ok("?"));
+    }
+
+    #[test]
+    fn indexes_do_not_multiply() {
+        let mut blobs = Blobs::default();
+        let image = blobs.image("linux/amd64", true);
+        let inner = blobs.index(vec![image.clone(); 400]);
+        let root = blobs.index(vec![inner.clone(); 300]);
+        let error = "more than 100000 images in an index";
+        blobs.check(&root, "linux/amd64", Err(error));
+        let root = blobs.index(vec![inner; 200]);
+        blobs.check(&root, "linux/amd64", Ok("linux/amd64"));
+        let silent = blobs.image("linux/amd64", false);
+        let root = blobs.index(vec![silent; MAX_ASKED + 1]);
+        let error = "more than 64 images without a platform in an index";
+        blobs.check(&root, "linux/amd64", Err(error));
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub mod csv;
 pub mod diagnostic;
 pub mod dump;
 pub mod expand;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod glob;
 pub mod ignore;
 mod lower;

@@ -21,6 +21,8 @@ mod env;
 mod epoch;
 mod expose;
 mod findings;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod global;
 mod graph;
 mod history;

@@ -131,7 +131,7 @@ pub(crate) fn message(reply: Reply, secrets: &[Secret]) -> String {
 /// Reads `{"errors": [{"code", "message", "detail"}]}` and what token servers write.
 ///
 /// Spec: <https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes>
-fn json_words(json: &Value) -> Option<String> {
+pub(crate) fn json_words(json: &Value) -> Option<String> {
     let text = |value: &Value, key: &str| {
         let text = value.get(key)?.as_str()?.trim();
         (!text.is_empty()).then(|| text.to_owned())
@@ -148,7 +148,7 @@ fn json_words(json: &Value) -> Option<String> {
     keys.iter().find_map(|key| text(json, key))
 }
 
-fn without_tags(html: &str) -> String {
+pub(crate) fn without_tags(html: &str) -> String {
     let mut words = String::with_capacity(html.len());
     let mut is_inside = false;
     for c in html.chars() {

@@ -340,7 +340,7 @@ impl std::fmt::Debug for BlobReader {
 }
 
 /// The URLs of a foreign layer that may be asked: a manifest can name any.
-fn foreign_sources(descriptor: &Descriptor) -> impl Iterator<Item = Uri> + '_ {
+pub(crate) fn foreign_sources(descriptor: &Descriptor) -> impl Iterator<Item = Uri> + '_ {
     descriptor.urls.iter().filter_map(|url| {
         let uri: Uri = url.parse().ok()?;
         let origin = Origin::of(&uri)?;
@@ -355,7 +355,7 @@ fn number(header: Option<&ureq::http::HeaderValue>) -> Option<u64> {
 }
 
 /// Reads `bytes 10-99/100` as (10, 100), `bytes 10-99/*` as (10, none).
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;
@@ -363,7 +363,7 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
 }
 
 /// Reads `bytes */100` as 100.
-fn content_range_total(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn content_range_total(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     text.trim().strip_prefix("bytes */")?.parse().ok()
 }

@@ -28,6 +28,8 @@ mod credential_helper;
 mod credentials;
 mod endpoint;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod login;
 mod proxy;
 mod push;

@@ -220,7 +220,7 @@ pub(crate) fn check(home: &Origin, from: &Origin, next: &Uri) -> Result<Origin, 
     Ok(origin)
 }
 
-fn shown_location(location: &str) -> String {
+pub(crate) fn shown_location(location: &str) -> String {
     // Queries of object stores are signatures.
     presentable(location.split('?').next().unwrap_or_default(), &[])
 }

@@ -146,7 +146,7 @@ impl Registries {
             })
     }
 
-    fn add_toml(&mut self, path: &Path, text: &str) -> Result<(), RegistryError> {
+    pub(crate) fn add_toml(&mut self, path: &Path, text: &str) -> Result<(), RegistryError> {
         let file: TomlFile = toml::from_str(text)
             .map_err(|error| RegistryError::config(path, first_line(&error.to_string())))?;
         for written in file.registry {
@@ -163,7 +163,7 @@ impl Registries {
         Ok(())
     }
 
-    fn add_daemon_json(&mut self, path: &Path, text: &str) -> Result<(), RegistryError> {
+    pub(crate) fn add_daemon_json(&mut self, path: &Path, text: &str) -> Result<(), RegistryError> {
         if text.trim().is_empty() {
             return Ok(());
         }

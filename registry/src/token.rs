@@ -208,23 +208,7 @@ impl Desk<'_> {
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Token, RegistryError> {
-        // serde_json's error could quote the token.
-        let json: TokenJson = serde_json::from_slice(bytes)
-            .map_err(|_error| self.problem("its answer is not the expected JSON"))?;
-        let token = json
-            .access_token
-            .filter(|token| !token.is_empty())
-            .or(json.token)
-            .filter(|token| !token.is_empty())
-            .ok_or_else(|| self.problem("its answer has no token"))?;
-        let seconds = json.expires_in.filter(|seconds| *seconds >= 1.0);
-        let lifetime = seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds.min(86_400.0)).ok())
-            .unwrap_or(Duration::from_secs(DEFAULT_LIFETIME_SECONDS));
-        Ok(Token {
-            token: Secret::new(token),
-            lifetime,
-        })
+        read_token(bytes).map_err(|problem| self.problem(problem))
     }
 
     fn header(&self, text: &str) -> Result<HeaderValue, RegistryError> {
@@ -237,6 +221,27 @@ impl Desk<'_> {
     fn problem(&self, problem: &str) -> RegistryError {
         token_problem(self.door, &show(&self.realm), problem)
     }
+}
+
+/// Reads a token server's answer.
+pub(crate) fn read_token(bytes: &[u8]) -> Result<Token, &'static str> {
+    // serde_json's error could quote the token.
+    let json: TokenJson =
+        serde_json::from_slice(bytes).map_err(|_error| "its answer is not the expected JSON")?;
+    let token = json
+        .access_token
+        .filter(|token| !token.is_empty())
+        .or(json.token)
+        .filter(|token| !token.is_empty())
+        .ok_or("its answer has no token")?;
+    let seconds = json.expires_in.filter(|seconds| *seconds >= 1.0);
+    let lifetime = seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds.min(86_400.0)).ok())
+        .unwrap_or(Duration::from_secs(DEFAULT_LIFETIME_SECONDS));
+    Ok(Token {
+        token: Secret::new(token),
+        lifetime,
+    })
 }
 
 /// Returns the realm as a URL that credentials may be sent to.

@@ -47,7 +47,7 @@ pub struct Body {
 
 /// What a URL was when it was asked for last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Record {
+pub(crate) struct Record {
     digest: Digest,
     blake3: String,
     size: u64,
@@ -280,7 +280,7 @@ impl Record {
         web.get(&head, is_same).unwrap_or(false)
     }
 
-    fn body(&self) -> Option<Body> {
+    pub(crate) fn body(&self) -> Option<Body> {
         let content = blake3::Hash::from_hex(&self.blake3).ok()?;
         Some(Body {
             digest: self.digest,
@@ -302,7 +302,7 @@ fn check(wanted: &UrlFile<'_>, body: &Body) -> Result<(), RemoteError> {
 }
 
 /// Tells whether a file changed long enough before it was sent.
-fn is_settled(last_modified: Option<&str>, date: Option<&str>) -> bool {
+pub(crate) fn is_settled(last_modified: Option<&str>, date: Option<&str>) -> bool {
     const GRAIN_SECONDS: i64 = 2;
     let (changed, sent) = (last_modified.and_then(seconds), date.and_then(seconds));
     matches!((changed, sent), (Some(changed), Some(sent)) if changed + GRAIN_SECONDS <= sent)
@@ -315,7 +315,7 @@ fn seconds(date: &str) -> Option<i64> {
 }
 
 /// Host and port of a URL as written.
-fn host_of(url: &str) -> &str {
+pub(crate) fn host_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }

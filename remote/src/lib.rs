@@ -18,6 +18,8 @@
 //! name or a password, and all of it can be deleted at any time.
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod git;
 mod http;
 

@@ -66,9 +66,39 @@ fn skip_sequence(first: char, chars: &mut std::iter::Peekable<std::str::Chars<'_
     chars.next_if(|next| matches!(next, '\u{40}'..='\u{7e}'));
 }
 
+/// What must hold whatever a step prints: the body of the fuzz target `terminal`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn terminal(input: &[u8]) {
+    let is_harmless = |c: char| (!c.is_control() || c == '\t') && !is_direction_override(c);
+    let line = clean_line(input);
+    assert!(line.chars().all(is_harmless), "{line:?}");
+    assert_eq!(clean_line(line.as_bytes()), line);
+    let text = String::from_utf8_lossy(input);
+    let clean = clean_text(&text);
+    assert!(
+        clean.chars().all(|c| c == '\n' || is_harmless(c)),
+        "{clean:?}"
+    );
+    assert_eq!(clean_text(&clean), clean);
+    // A line end inside a sequence ends it: no step hides what the next line says.
+    assert_eq!(clean.matches('\n').count(), text.matches('\n').count());
+    if text.chars().all(is_harmless) {
+        assert_eq!(clean, text);
+    }
+}
+
+#[cfg(test)]
+#[path = "../../fuzz/seeds.rs"]
+mod seeds;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seeds_of_terminal() {
+        seeds::check_seeds("terminal", terminal);
+    }
 
     #[test]
     fn nothing_reaches_the_terminal() {

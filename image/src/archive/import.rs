@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use sha2::{Digest as _, Sha256};
 
 use super::adopt::{HashSink, Tee};
-use super::output::{Notes, Watched, copy};
+use super::output::{MAX_HEADERS, Notes, Watched, copy};
 use crate::config::{History, ImageConfig, RootFs};
 use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
@@ -104,13 +104,27 @@ fn read_tar(input: impl Read) -> Result<(), ImageError> {
         inner: input,
         notes: &notes,
     });
-    for (n, entry) in archive.entries().map_err(damaged)?.enumerate() {
+    let mut entries = archive.entries().map_err(damaged)?;
+    let mut left_out = 0;
+    for n in 0.. {
+        notes
+            .allowance
+            .set(Some(MAX_HEADERS.saturating_add(left_out)));
+        left_out = 0;
+        let Some(entry) = entries.next() else { break };
+        notes.allowance.set(None);
         match entry {
-            Ok(_) => {}
+            // Holes need not be read: what is stored is skipped.
+            Ok(entry) if entry.header().entry_type().is_gnu_sparse() => {
+                let stored = entry.header().entry_size().map_err(damaged)?;
+                left_out = usize::try_from(stored).unwrap_or(usize::MAX);
+            }
+            Ok(mut entry) => drop(io::copy(&mut entry, &mut io::sink()).map_err(damaged)?),
             Err(_) if n == 0 && !notes.has_failed.get() => return Err(ImageError::UnknownArchive),
             Err(error) => return Err(damaged(error)),
         }
     }
+    notes.allowance.set(None);
     let mut input = archive.into_inner();
     copy(&mut input, &mut io::sink()).map_err(damaged)?;
     if !notes.has_bytes.get() {

@@ -40,3 +40,9 @@ pub struct ArchiveImage {
     /// Its names; those without a tag are left out.
     pub names: Vec<Reference>,
 }
+
+/// Tells whether bytes are a `manifest.json` of docker's.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn is_docker_manifest(bytes: &[u8]) -> bool {
+    docker::parse_docker(bytes).is_ok()
+}

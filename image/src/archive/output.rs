@@ -133,6 +133,9 @@ pub(super) fn copy(source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<u6
     }
 }
 
+/// Most bytes between two files of an archive, for their headers: names are read into memory.
+pub(super) const MAX_HEADERS: usize = 4 << 20;
+
 /// Notes how a stream fared while somebody else reads it.
 pub(super) struct Watched<'a, R> {
     pub(super) inner: R,
@@ -146,14 +149,26 @@ pub(super) struct Notes {
     pub(super) has_bytes: Cell<bool>,
     /// True if reading itself failed, as opposed to what was read making no sense.
     pub(super) has_failed: Cell<bool>,
+    /// How many bytes may still be read; `None` is all there are.
+    pub(super) allowance: Cell<Option<usize>>,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = self.inner.read(buffer);
+        let allowance = self.notes.allowance.get();
+        let length = allowance.map_or(buffer.len(), |allowance| allowance.min(buffer.len()));
+        if length == 0 && !buffer.is_empty() {
+            self.notes.has_failed.set(true);
+            return Err(io::Error::other("an extended header is too large"));
+        }
+        let result = self.inner.read(&mut buffer[..length]);
         match &result {
             Ok(0) => {}
-            Ok(_) => self.notes.has_bytes.set(true),
+            Ok(n_bytes) => {
+                self.notes.has_bytes.set(true);
+                let left = allowance.map(|allowance| allowance.saturating_sub(*n_bytes));
+                self.notes.allowance.set(left);
+            }
             Err(_) => self.notes.has_failed.set(true),
         }
         result

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
-use super::output::{Notes, Watched, copy};
+use super::output::{MAX_HEADERS, Notes, Watched, copy};
 use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::layer::decompress;
@@ -21,6 +21,9 @@ use crate::store::{StagingDir, Store};
 const MAX_ENTRIES: usize = 100_000;
 const MAX_LINKS: usize = 40;
 
+/// Most bytes of sparse files: holes take no room in an archive, but in the staging folder.
+const MAX_SPARSE: u64 = 16 << 30;
+
 /// Files that say what is in an archive; kept in memory.
 const DOCUMENTS: &[&str] = &["manifest.json", "index.json", "oci-layout"];
 
@@ -29,6 +32,8 @@ const DOCUMENTS: &[&str] = &["manifest.json", "index.json", "oci-layout"];
 pub(super) struct Staged {
     folder: StagingDir,
     documents: BTreeMap<String, Vec<u8>>,
+    /// Bytes of all sparse files so far.
+    sparse_bytes: u64,
     nodes: BTreeMap<String, Node>,
     files: BTreeMap<Digest, StagedFile>,
 }
@@ -60,6 +65,7 @@ impl Staged {
         let mut staged = Self {
             folder: store.staging_dir()?,
             documents: BTreeMap::new(),
+            sparse_bytes: 0,
             nodes: BTreeMap::new(),
             files: BTreeMap::new(),
         };
@@ -69,11 +75,17 @@ impl Staged {
             inner: decoder,
             notes: &notes,
         });
-        let entries = archive.entries().map_err(damaged)?;
+        let mut entries = archive.entries().map_err(damaged)?;
         let mut n_entries = 0;
-        for entry in entries {
+        loop {
+            notes.allowance.set(Some(MAX_HEADERS));
+            let Some(entry) = entries.next() else { break };
+            notes.allowance.set(None);
             match entry {
-                Ok(entry) => staged.add(entry, n_entries)?,
+                Ok(mut entry) => {
+                    staged.add(&mut entry, n_entries)?;
+                    io::copy(&mut entry, &mut io::sink()).map_err(damaged)?;
+                }
                 Err(_) if n_entries == 0 && !notes.has_failed.get() => {
                     return Err(ImageError::UnknownArchive);
                 }
@@ -81,12 +93,13 @@ impl Staged {
             }
             n_entries += 1;
             if n_entries > MAX_ENTRIES {
-                return Err(ImageError::TooLarge {
-                    what: "the number of archive entries".to_owned(),
-                    limit_bytes: MAX_ENTRIES as u64,
+                return Err(ImageError::TooMany {
+                    what: "entries in the archive",
+                    limit: MAX_ENTRIES,
                 });
             }
         }
+        notes.allowance.set(None);
         let mut rest = archive.into_inner();
         if !notes.has_bytes.get() {
             return Err(ImageError::EmptyArchive);
@@ -131,7 +144,7 @@ impl Staged {
 
     fn add<R: Read>(
         &mut self,
-        mut entry: tar::Entry<'_, R>,
+        entry: &mut tar::Entry<'_, R>,
         number: usize,
     ) -> Result<(), ImageError> {
         let raw = entry.path_bytes().into_owned();
@@ -142,13 +155,19 @@ impl Staged {
         else {
             return Ok(());
         };
+        if entry.header().entry_type() == EntryType::GNUSparse {
+            self.sparse_bytes = self.sparse_bytes.saturating_add(entry.size());
+            if self.sparse_bytes > MAX_SPARSE {
+                return Err(ImageError::archive(&raw, "the sparse file is too large"));
+            }
+        }
         match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 if DOCUMENTS.contains(&path.as_str()) {
-                    let bytes = read_document(&mut entry, &path)?;
+                    let bytes = read_document(entry, &path)?;
                     self.documents.insert(path, bytes);
                 } else {
-                    let file = self.store_file(&mut entry, number)?;
+                    let file = self.store_file(entry, number)?;
                     self.files.entry(file.digest).or_insert(file);
                     self.nodes.insert(path, Node::File(file.digest));
                 }
@@ -312,6 +331,38 @@ mod tests {
             let error = staged.unwrap_err().to_string();
             assert!(error.contains("leads out of the archive"), "{error}");
         }
+    }
+
+    #[test]
+    fn small_archives_make_no_large_ones() {
+        let refused = |header: &tar::Header, content: &[u8]| {
+            let archive = [header.as_bytes(), content].concat();
+            let (_folder, staged) = read(&archive);
+            staged.unwrap_err().to_string()
+        };
+        let mut header = tar::Header::new_gnu();
+        for kind in [
+            EntryType::GNULongName,
+            EntryType::GNULongLink,
+            EntryType::XHeader,
+        ] {
+            header.set_entry_type(kind);
+            header.set_size(1 << 40);
+            header.set_cksum();
+            let error = refused(&header, &vec![b'x'; MAX_HEADERS]);
+            assert!(error.contains("extended header is too large"), "{error}");
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_path("layer.tar").unwrap();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_size(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.sparse[0].set_offset(1 << 46);
+        gnu.sparse[0].set_length(0);
+        gnu.set_real_size(1 << 46);
+        header.set_cksum();
+        let error = refused(&header, &[0; 1024]);
+        assert!(error.contains("sparse file is too large"), "{error}");
     }
 
     #[test]

@@ -80,16 +80,7 @@ impl Assembler {
             TarItem::Opaque(directory) => return self.place_opaque(&directory),
             TarItem::Entry(entry) => entry,
         };
-        self.text += entry.path.len() + 64;
-        for (name, value) in &entry.xattrs {
-            self.text += name.len() + value.len() + 64;
-        }
-        if let EntryKind::Symlink { target } = &entry.kind {
-            self.text += target.len();
-        }
-        if self.text > MAX_TEXT || self.slots.len() >= MAX_ENTRIES {
-            return Err(ImageError::bad_archive("it has too many entries"));
-        }
+        self.charge(&entry)?;
         let place = self.canonical(&entry.path)?;
         match &entry.kind {
             EntryKind::Directory { opaque } => {
@@ -120,6 +111,21 @@ impl Assembler {
                 })
             }
         }
+    }
+
+    /// Counts what an entry takes in memory.
+    fn charge(&mut self, entry: &Entry) -> Result<(), ImageError> {
+        self.text += entry.path.len() + 64;
+        for (name, value) in &entry.xattrs {
+            self.text += name.len() + value.len() + 64;
+        }
+        if let EntryKind::Symlink { target } = &entry.kind {
+            self.text += target.len();
+        }
+        if self.text > MAX_TEXT || self.slots.len() >= MAX_ENTRIES {
+            return Err(ImageError::bad_archive("it has too many entries"));
+        }
+        Ok(())
     }
 
     /// Sets the content digest of the file that was placed at `path`.
@@ -246,7 +252,8 @@ impl Assembler {
             EntryKind::Directory { .. } | EntryKind::Whiteout => {
                 return bad("which is not a file");
             }
-            EntryKind::File { .. } => {}
+            // Each name has the attributes, though the archive has them once.
+            EntryKind::File { .. } => self.charge(&entry)?,
             // A second name of a link or device cannot be told from a second one like it.
             _ => {
                 let entry = Entry {
@@ -390,4 +397,30 @@ impl Assembler {
 
 fn not_a_directory(path: &[u8]) -> ImageError {
     ImageError::archive(path, "it is, or lies below, what is not a directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_of_a_file_counts_with_its_attributes() {
+        let mut file = implied_directory(b"file");
+        file.kind = EntryKind::File {
+            size: 0,
+            digest: ContentDigest([0; 32]),
+        };
+        file.xattrs.insert(b"user.x".to_vec(), vec![0; 60_000]);
+        let mut link = implied_directory(b"link");
+        link.kind = EntryKind::Hardlink {
+            target: b"file".to_vec(),
+        };
+        let mut assembler = Assembler {
+            text: MAX_TEXT - 100_000,
+            ..Assembler::default()
+        };
+        assembler.place(TarItem::Entry(file)).unwrap();
+        let error = assembler.place(TarItem::Entry(link)).unwrap_err();
+        assert!(error.to_string().contains("too many entries"), "{error}");
+    }
 }

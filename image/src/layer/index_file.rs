@@ -133,20 +133,12 @@ impl LayerIndex {
             put_entry(&mut body, before, entry);
             before = &entry.path;
         }
-        let packed =
-            zstd::bulk::compress(&body, LEVEL).map_err(ImageError::io("compress a layer index"))?;
-        let header = Header {
-            summary: IndexSummary {
-                content_digest: self.content_digest(),
-                unpacked_size: self.unpacked_size(),
-                entries: self.entries().len() as u64,
-            },
-            body_size: body.len() as u64,
-            body_checksum: *blake3::hash(&packed).as_bytes(),
+        let summary = IndexSummary {
+            content_digest: self.content_digest(),
+            unpacked_size: self.unpacked_size(),
+            entries: self.entries().len() as u64,
         };
-        let mut file = header.encode();
-        file.extend_from_slice(&packed);
-        Ok(file)
+        index_file_of(&body, summary)
     }
 
     /// Reads an index from the bytes of an index file.
@@ -168,6 +160,20 @@ impl LayerIndex {
         }
         Ok(index)
     }
+}
+
+/// Returns an index file with this body.
+pub(crate) fn index_file_of(body: &[u8], summary: IndexSummary) -> Result<Vec<u8>, ImageError> {
+    let packed =
+        zstd::bulk::compress(body, LEVEL).map_err(ImageError::io("compress a layer index"))?;
+    let header = Header {
+        summary,
+        body_size: body.len() as u64,
+        body_checksum: *blake3::hash(&packed).as_bytes(),
+    };
+    let mut file = header.encode();
+    file.extend_from_slice(&packed);
+    Ok(file)
 }
 
 fn decompress(packed: &[u8], size: u64) -> Result<Vec<u8>, ImageError> {

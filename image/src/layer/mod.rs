@@ -31,6 +31,8 @@ pub(crate) mod upkeep;
 pub use compression::{Compression, compress, decompress};
 pub use index::LayerIndex;
 pub use index_file::IndexSummary;
+#[cfg(any(test, fuzzing))]
+pub(crate) use index_file::index_file_of;
 pub use merge::Walk;
 pub use pack::{LayerPacker, Packed, pack};
 pub use rootfs::{Follow, Found, Resolved, Rootfs};

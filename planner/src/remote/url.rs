@@ -111,10 +111,7 @@ pub fn mask_logins(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
-        let end = after
-            .find(|c: char| c.is_whitespace() || "/?#'\"\\".contains(c))
-            .unwrap_or(after.len());
-        let (authority, behind) = after.split_at(end);
+        let (authority, behind) = after.split_at(end_of_authority(after));
         out.push_str(before);
         match authority.rsplit_once('@') {
             Some((login, host)) => {
@@ -129,6 +126,23 @@ pub fn mask_logins(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Returns where host and user end. Passwords may hold quotes: one ends the URL only where it ends a
+/// word, or an element of a list.
+fn end_of_authority(text: &str) -> usize {
+    let is_end = |(at, c): &(usize, char)| {
+        let mut behind = text[at + c.len_utf8()..].chars();
+        match c {
+            ' ' | '/' | '?' | '#' => true,
+            '\'' | '"' | '\\' => behind
+                .next()
+                .is_none_or(|next| next.is_whitespace() || ",]'\"\\".contains(next)),
+            c => c.is_control(),
+        }
+    };
+    let found = text.char_indices().find(is_end);
+    found.map_or(text.len(), |(at, _)| at)
 }
 
 fn mask(login: &str, hides_user: bool, out: &mut String) {
@@ -163,6 +177,8 @@ mod tests {
                 "\"http://u:pé@h\" http://a:b@c",
                 "\"http://x:xxx@h\" http://x:x@c",
             ),
+            ("http://u:p'w@h/", "http://x:xxx@h/"),
+            ("[\"http://h\", \"a@b\"]", "[\"http://h\", \"a@b\"]"),
             ("http://h/a@b:c ://", "http://h/a@b:c ://"),
             ("", ""),
         ] {

@@ -3,7 +3,7 @@
 mod checkout;
 mod command;
 mod mirror;
-mod refs;
+pub(crate) mod refs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

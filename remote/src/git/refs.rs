@@ -8,7 +8,7 @@ use crate::RemoteError;
 const SCHEMES: &[&str] = &["http://", "https://", "git://", "ssh://"];
 
 /// Refuses what could be an option, another kind of transport, or more than one line.
-pub(super) fn check_url(url: &str) -> Result<(), RemoteError> {
+pub(crate) fn check_url(url: &str) -> Result<(), RemoteError> {
     let refuse = |problem| {
         Err(RemoteError::Refused {
             what: format!("repository {url:?}"),
@@ -41,7 +41,7 @@ pub(super) fn check_url(url: &str) -> Result<(), RemoteError> {
 /// Refuses what is no name of a branch, tag or commit.
 ///
 /// Spec: <https://git-scm.com/docs/git-check-ref-format>
-pub(super) fn check_reference(name: &str) -> Result<(), RemoteError> {
+pub(crate) fn check_reference(name: &str) -> Result<(), RemoteError> {
     let is_bad = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
     let is_bad_part = |part: &str| {
         part.is_empty() || part.starts_with('.') || part.ends_with('.') || part.ends_with(".lock")
@@ -63,7 +63,7 @@ pub(super) fn check_reference(name: &str) -> Result<(), RemoteError> {
 }
 
 /// Returns host and port of an http or https URL.
-pub(super) fn http_host(url: &str) -> Option<&str> {
+pub(crate) fn http_host(url: &str) -> Option<&str> {
     let rest = ["http://", "https://"]
         .iter()
         .find_map(|scheme| url.strip_prefix(scheme))?;
@@ -71,7 +71,7 @@ pub(super) fn http_host(url: &str) -> Option<&str> {
 }
 
 /// Tells whether `text` is a whole SHA-1 or SHA-256 id.
-pub(super) fn is_full_id(text: &str) -> bool {
+pub(crate) fn is_full_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
@@ -122,7 +122,7 @@ pub(super) fn resolve(git: &Git<'_>, repository: &Repository<'_>) -> Result<Comm
 
 /// What `git ls-remote --symref` lists.
 #[derive(Debug, Default)]
-struct Listing {
+pub(crate) struct Listing {
     /// Name and id.
     refs: Vec<(String, String)>,
     /// What HEAD points to.
@@ -131,16 +131,16 @@ struct Listing {
 
 /// What a name means.
 #[derive(Debug, PartialEq, Eq)]
-struct Named {
+pub(crate) struct Named {
     /// Full name.
-    name: String,
-    commit: String,
+    pub(crate) name: String,
+    pub(crate) commit: String,
     /// The tag object, if it is an annotated tag.
     tag: Option<String>,
 }
 
 impl Listing {
-    fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str) -> Self {
         let mut listing = Self::default();
         for line in text.lines() {
             let Some((left, name)) = line.split_once('\t') else {
@@ -162,7 +162,7 @@ impl Listing {
         Some(&found.1)
     }
 
-    fn named(&self, wanted: &str) -> Option<Named> {
+    pub(crate) fn named(&self, wanted: &str) -> Option<Named> {
         if wanted == "HEAD" {
             let commit = self.id("HEAD")?.clone();
             // The branch's own name, so that a kept .git has it; what it says must be a name.
