@@ -14,6 +14,7 @@ use crate::commands::import::ImportArguments;
 use crate::commands::inspect::InspectArguments;
 use crate::commands::load::LoadArguments;
 use crate::commands::prune::PruneArguments;
+use crate::commands::push::PushArguments;
 use crate::commands::rmi::RmiArguments;
 use crate::commands::save::SaveArguments;
 use crate::commands::tag::TagArguments;
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Tag(TagArguments),
     /// Remove images
     Rmi(RmiArguments),
+    /// Bring an image to a registry
+    Push(PushArguments),
     /// Write images to an archive
     Save(SaveArguments),
     /// Read images from an archive
@@ -122,6 +125,8 @@ pub(crate) enum ImageCommand {
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(RmiArguments),
+    /// Bring an image to a registry
+    Push(PushArguments),
     /// Write images to an archive
     Save(SaveArguments),
     /// Read images from an archive

@@ -25,7 +25,7 @@ use crate::workplace::{MAX_CONFIG, Workplace};
 
 /// Kinds of places that layers come from.
 const LAYOUT: &str = "oci-layout";
-const REGISTRY: &str = "registry";
+pub(crate) const REGISTRY: &str = "registry";
 
 /// Brings layers from where their images came from. The registry client is made when it is first
 /// needed: most builds need none.

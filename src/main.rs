@@ -25,6 +25,7 @@ mod output;
 mod page;
 mod planning;
 mod progress;
+mod pushing;
 mod report;
 mod run_options;
 mod secrets;
@@ -33,6 +34,7 @@ mod size;
 mod ssh;
 mod table;
 mod timeout;
+mod transfers;
 mod units;
 mod workplace;
 
@@ -76,6 +78,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Analyze(options) => commands::analyze::run(&root, &options),
         Command::Tag(options) => commands::tag::run(&root, &options),
         Command::Rmi(options) => commands::rmi::run(&root, &options),
+        Command::Push(options) => commands::push::run(&root, &options),
         Command::Save(options) => commands::save::run(&root, &options),
         Command::Load(options) => commands::load::run(&root, &options),
         Command::Import(options) => commands::import::run(&root, &options),
@@ -102,6 +105,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             ImageCommand::History(options) => commands::history::run(&root, &options),
             ImageCommand::Tag(options) => commands::tag::run(&root, &options),
             ImageCommand::Rm(options) => commands::rmi::run(&root, &options),
+            ImageCommand::Push(options) => commands::push::run(&root, &options),
             ImageCommand::Save(options) => commands::save::run(&root, &options),
             ImageCommand::Load(options) => commands::load::run(&root, &options),
             ImageCommand::Import(options) => commands::import::run(&root, &options),

@@ -1,7 +1,7 @@
 //! Manifests of images that were built here: made when something needs them, and always the same
 //! for the same image and compression.
 
-use rbuild_image::assemble::{AssembleOptions, PulledLayers, assemble, assemble_index};
+use rbuild_image::assemble::{AssembleOptions, LayerBlobs, PulledLayers, assemble, assemble_index};
 use rbuild_image::digest::Digest;
 use rbuild_image::manifest::{Annotations, Descriptor};
 use rbuild_image::media::Format;
@@ -22,18 +22,28 @@ pub(crate) fn make(
         format: Format::Oci,
         compression,
         pulled_layers: PulledLayers::Keep,
+        layer_blobs: LayerBlobs::Here,
         annotations: Annotations::default(),
     };
+    make_as(workplace, configs, &options)
+}
+
+/// Returns what [`make`] does, made in this way.
+pub(crate) fn make_as(
+    workplace: &Workplace,
+    configs: &[Digest],
+    options: &AssembleOptions,
+) -> Result<Descriptor, Failure> {
     let mut manifests = configs
         .iter()
-        .map(|config| assemble(&workplace.layers, config, &options))
+        .map(|config| assemble(&workplace.layers, config, options))
         .collect::<Result<Vec<_>, _>>()?;
     if manifests.len() == 1 {
         return Ok(manifests.remove(0));
     }
     Ok(assemble_index(
         &workplace.store,
-        Format::Oci,
+        options.format,
         manifests,
         &options.annotations,
     )?)

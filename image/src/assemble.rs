@@ -21,8 +21,20 @@ pub struct AssembleOptions {
     pub compression: Compression,
     /// Whether layers that came from elsewhere are compressed anew.
     pub pulled_layers: PulledLayers,
+    /// Whether layers that came from elsewhere are brought here.
+    pub layer_blobs: LayerBlobs,
     /// Annotations of the manifests.
     pub annotations: Annotations,
+}
+
+/// Where the blobs are that a manifest names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LayerBlobs {
+    /// All in the store.
+    #[default]
+    Here,
+    /// In the store, or where they came from.
+    Known,
 }
 
 /// What becomes of layers that came compressed from elsewhere.
@@ -34,7 +46,8 @@ pub enum PulledLayers {
     Recompress,
 }
 
-/// Makes the manifest of the image whose config is the blob `config`, and all of its layer blobs.
+/// Makes the manifest of the image whose config is the blob `config`, and all of its layer blobs that
+/// [`LayerBlobs`] wants here.
 /// Returns its descriptor, with the platform that the config names.
 ///
 /// # Errors
@@ -116,7 +129,10 @@ fn layer_blob(
             .and_then(Compression::from_encoding)
             .unwrap_or(options.compression),
     };
-    let mut blob = layers.blob(diff_id, compression)?;
+    let mut blob = match options.layer_blobs {
+        LayerBlobs::Here => layers.blob(diff_id, compression)?,
+        LayerBlobs::Known => layers.blob_name(diff_id, compression)?,
+    };
     // The same bytes have another name in docker's family.
     if let Some(media_type) = options.format.layer(compression.encoding()) {
         media_type.clone_into(&mut blob.media_type);

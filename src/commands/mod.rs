@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod plan;
 pub(crate) mod prune;
+pub(crate) mod push;
 pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod tag;

@@ -35,6 +35,9 @@ const RECORD_VERSION: u32 = 1;
 const MAX_RECORD: u64 = 1 << 20;
 const MAX_INDEX: u64 = 1 << 30;
 
+/// Places that a layer was brought to which are remembered.
+const MAX_COPIES: usize = 16;
+
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// Where a layer can be had.
@@ -55,6 +58,7 @@ pub struct Origin {
 /// | `version` | 1 |
 /// | `blobs` | list of `compression` (`none`, `gzip`, `zstd`) and `descriptor`, one for each compression: blobs of this layer, which the store may have or not |
 /// | `origins` | list of `kind`, `location` and `descriptor`, oldest first |
+/// | `copies` | the same of places that the layer was brought to from here; may be missing |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BlobRecord {
     version: u32,
@@ -62,6 +66,8 @@ pub(super) struct BlobRecord {
     blobs: Vec<Variant>,
     #[serde(default)]
     origins: Vec<Origin>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    copies: Vec<Origin>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +82,7 @@ impl Default for BlobRecord {
             version: RECORD_VERSION,
             blobs: Vec::new(),
             origins: Vec::new(),
+            copies: Vec::new(),
         }
     }
 }
@@ -116,6 +123,19 @@ impl BlobRecord {
     /// Returns where the layer can be had.
     pub(super) fn origins(&self) -> &[Origin] {
         &self.origins
+    }
+
+    /// Returns where the layer was brought to, the latest last.
+    pub(super) fn copies(&self) -> &[Origin] {
+        &self.copies
+    }
+
+    /// Notes a place that the layer was brought to; old ones are forgotten.
+    pub(super) fn add_copy(&mut self, copy: Origin) {
+        self.copies.retain(|known| *known != copy);
+        self.copies.push(copy);
+        let n_old = self.copies.len().saturating_sub(MAX_COPIES);
+        self.copies.drain(..n_old);
     }
 
     /// Notes an origin; the one that was noted last is last.

@@ -355,6 +355,57 @@ impl LayerStore {
         self.folder(diff_id).read_record().origins().to_vec()
     }
 
+    /// Notes a place where the layer is as well, because it was brought there from here.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn add_copy(&self, diff_id: &DiffId, copy: Origin) -> Result<(), ImageError> {
+        self.pin(diff_id)?;
+        let folder = self.folder(diff_id);
+        if folder.read_record().copies().contains(&copy) {
+            return Ok(());
+        }
+        let _lock = folder.lock()?;
+        let mut record = folder.read_record();
+        record.add_copy(copy);
+        folder.write_record(&record)
+    }
+
+    /// Returns where a layer was brought to, the latest last.
+    #[must_use]
+    pub fn copies(&self, diff_id: &DiffId) -> Vec<Origin> {
+        self.folder(diff_id).read_record().copies().to_vec()
+    }
+
+    /// Returns the name of what [`LayerStore::blob`] returns, without fetching anything: a blob that
+    /// can be had where the layer came from need not be here. One that cannot is made.
+    ///
+    /// # Errors
+    /// As for [`LayerStore::blob`].
+    pub fn blob_name(
+        &self,
+        diff_id: &DiffId,
+        compression: Compression,
+    ) -> Result<Descriptor, ImageError> {
+        self.pin(diff_id)?;
+        let folder = self.folder(diff_id);
+        if let Some(blob) = self.local_blob(&folder, compression) {
+            return Ok(blob);
+        }
+        let record = folder.read_record();
+        let known = record.variant(compression).filter(|known| {
+            let mut origins = record.origins().iter();
+            origins.any(|origin| origin.descriptor.digest == known.digest)
+        });
+        match known {
+            Some(known) => {
+                let media_type = compression.media_type(Format::Oci);
+                Ok(Descriptor::new(media_type, known.digest, known.size))
+            }
+            None => self.blob(diff_id, compression),
+        }
+    }
+
     /// Writes the whole store to disk and notes that the layers published and held so far are there. To be
     /// called before anything names them that must survive a crash of the machine; layers that are
     /// not synced are dropped after one.

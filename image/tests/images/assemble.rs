@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::fixture::{self, Fixture, Packed, reference, tree_options};
 use rbuild_image::archive::{ArchiveImage, load, save, write_oci_folder};
 use rbuild_image::assemble::{
-    AssembleOptions, PulledLayers, assemble, assemble_index, with_manifests,
+    AssembleOptions, LayerBlobs, PulledLayers, assemble, assemble_index, with_manifests,
 };
 use rbuild_image::config::{ImageConfig, RootFs};
 use rbuild_image::digest::{DiffId, Digest};
@@ -22,6 +22,7 @@ fn options(format: Format, compression: Compression) -> AssembleOptions {
         format,
         compression,
         pulled_layers: PulledLayers::Keep,
+        layer_blobs: LayerBlobs::Here,
         annotations: BTreeMap::new(),
     }
 }

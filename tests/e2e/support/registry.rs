@@ -17,6 +17,17 @@ pub(crate) struct Registry {
     pub(crate) address: String,
     /// A `registries.conf` that sends `docker.io` here.
     pub(crate) registries_conf: PathBuf,
+    /// Where it writes what it is asked.
+    access_log: PathBuf,
+}
+
+/// How a registry is started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Door<'a> {
+    /// User and password.
+    pub(crate) login: Option<(&'a str, &'a str)>,
+    /// Certificate and key, PEM.
+    pub(crate) tls: Option<(&'a Path, &'a Path)>,
 }
 
 impl Registry {
@@ -26,14 +37,29 @@ impl Registry {
         REGISTRY
             .get_or_init(|| {
                 (have("docker-registry") && have("skopeo") && bases::busybox().is_some())
-                    .then(|| start(None))
+                    .then(|| start(&Door::default(), true))
             })
             .as_ref()
     }
 
     /// Starts a further registry that wants this user and password.
     pub(crate) fn with_password(user: &str, password: &str) -> Self {
-        start(Some((user, password)))
+        let login = Some((user, password));
+        start(&Door { login, tls: None }, false)
+    }
+
+    /// Starts a further registry, which is empty.
+    pub(crate) fn behind(door: &Door<'_>) -> Self {
+        start(door, false)
+    }
+
+    /// Returns what the registry was asked so far: method and path.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let log = fs_err::read_to_string(&self.access_log).unwrap();
+        let quoted = log.lines().filter_map(|line| line.split('"').nth(1));
+        quoted
+            .filter_map(|request| Some(request.rsplit_once(' ')?.0.to_owned()))
+            .collect()
     }
 
     /// Copies the Debian base here, once; false if there is none.
@@ -65,11 +91,11 @@ impl Registry {
     }
 }
 
-fn start(login: Option<(&str, &str)>) -> Registry {
+fn start(door: &Door<'_>, has_busybox: bool) -> Registry {
     let dir = janitor::scratch();
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let auth = login.map_or_else(String::new, |(user, password)| {
+    let auth = door.login.map_or_else(String::new, |(user, password)| {
         let file = dir.join("htpasswd");
         Run::of(
             Command::new("htpasswd")
@@ -83,9 +109,13 @@ fn start(login: Option<(&str, &str)>) -> Registry {
             file.display()
         )
     });
+    let tls = door.tls.map_or_else(String::new, |(certificate, key)| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!(", tls: {{certificate: {certificate}, key: {key}}}")
+    });
     let config = format!(
         "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-         http: {{addr: {address}}}\n{auth}",
+         http: {{addr: {address}{tls}}}\n{auth}",
         dir.join("data").display()
     );
     fs_err::write(dir.join("config.yml"), config).unwrap();
@@ -93,12 +123,11 @@ fn start(login: Option<(&str, &str)>) -> Registry {
         .unwrap()
         .into_parts()
         .0;
+    let access_log = dir.join("access");
+    let access = fs_err::File::create(&access_log).unwrap().into_parts().0;
     let mut server = Command::new("docker-registry");
     server.arg("serve").arg(dir.join("config.yml"));
-    server
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
+    server.stdin(Stdio::null()).stdout(access).stderr(log);
     janitor::keep(server.spawn().unwrap());
     for _ in 0..200 {
         if TcpStream::connect(&address).is_ok() {
@@ -119,8 +148,9 @@ fn start(login: Option<(&str, &str)>) -> Registry {
     let registry = Registry {
         address,
         registries_conf,
+        access_log,
     };
-    if login.is_none() {
+    if has_busybox {
         let busybox = bases::busybox().expect("the caller looked");
         registry.push_rootfs(busybox, "library/busybox:latest", &[]);
     }
