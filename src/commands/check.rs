@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rbuild_parser::checks::hadolint::Level;
 
-use crate::lint::{self, CheckArguments, Checked, Corrected, Finding, Fixable, Levels, Threshold};
+use crate::lint::{
+    self, CheckArguments, CheckFormat, Checked, Corrected, Finding, Fixable, Levels, Threshold,
+};
 use crate::report::{Failure, Source};
 use crate::{context, output};
 
@@ -37,8 +39,12 @@ pub(crate) fn run(options: &CheckArguments) -> Result<(), Failure> {
         }
         files.push(after);
     }
-    let text = lint::render(&files, options.format, std::io::stdout().is_terminal());
-    output::result(&text)?;
+    let is_terminal = std::io::stdout().is_terminal();
+    let text = lint::render(&files, options.format, is_terminal);
+    match options.format {
+        CheckFormat::Text => output::drawn(&text)?,
+        _ => output::result(&text)?,
+    }
     output::note(&summary(&files, n_corrected, options));
     let fails = |finding: &Finding| options.failure_threshold.is_reached(finding.level);
     match files.iter().flat_map(|file| &file.findings).any(fails) {

@@ -113,7 +113,7 @@ impl Shown {
                 Ok(format!("{}\n", to_json(&images, Html::Plain)))
             }
             Self::Lines(_, lines) if lines.is_empty() => Ok("\n".to_owned()),
-            Self::Lines(_, lines) => Ok(output::for_terminal(lines)),
+            Self::Lines(_, lines) => Ok(lines),
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::mounts::environments;
 use crate::support::probe::probe;
 use crate::support::run::Run;
-use crate::support::{TestEnv, need};
+use crate::support::{TestEnv, bases, have, need};
 
 const NEEDS: &str = "this needs busybox-static, gcc and libc6-dev";
 
@@ -150,4 +151,84 @@ fn has_landlock_scopes() -> bool {
         .split(['.', '-'])
         .map_while(|part| part.parse::<u32>().ok());
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 12)
+}
+
+/// Runs a command of the program on a terminal; returns what the terminal is sent.
+fn on_a_terminal(env: &TestEnv, args: &[&str]) -> Vec<u8> {
+    let inner = env.command();
+    let words = std::iter::once(inner.get_program().to_str().unwrap()).chain(args.iter().copied());
+    let quoted: Vec<_> = words.map(|word| format!("'{word}'")).collect();
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &quoted.join(" "), "/dev/null"])
+        .env_clear();
+    for (name, value) in inner.get_envs() {
+        script.envs(value.map(|value| (name, value)));
+    }
+    let output = script
+        .current_dir(env.path("out"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{args:?}: {report}");
+    output.stdout
+}
+
+/// Names, labels, commands, output and notes with sequences that a terminal would follow.
+#[test]
+fn nothing_that_an_image_or_a_step_says_commands_a_terminal() {
+    let env = TestEnv::new();
+    need!(
+        have("script") && bases::busybox().is_some(),
+        "this needs script and busybox-static"
+    );
+    let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}2J\u{202e}\u{8}";
+    let base = bases::busybox().unwrap().to_str().unwrap();
+    let note = format!("note{evil}\nforged   row");
+    env.rbuild(["import", "--message", &note, base, "busybox"])
+        .ok();
+    let dockerfile = format!(
+        "FROM busybox AS one\nLABEL evil=\"{evil}\"\nRUN printf '\\033]0;x\\007\\033[31m\\233' && : '{evil}'\n\
+         ARG NAME=\"{evil}\"\n"
+    );
+    let context = env.context(
+        "ctx",
+        &[("Dockerfile", &dockerfile), (&format!("a{evil}"), "")],
+    );
+    let context = context.to_str().unwrap();
+    on_a_terminal(&env, &["build", "--progress=tty", "-t", "evil", context]);
+    let build = [
+        "build",
+        "--progress=plain",
+        "--no-cache",
+        "-t",
+        "evil",
+        context,
+    ];
+    for args in [
+        &build[..],
+        &["history", "--no-trunc", "evil"],
+        &["history", "busybox"],
+        &["inspect", "evil"],
+        &["images"],
+        &["df", "-v"],
+        &["plan", context],
+        &["plan", "--format=json", context],
+        &["build", "--call=outline", context],
+        &["build", "--call=targets,format=json", context],
+        &[
+            "check",
+            "--failure-threshold=none",
+            "--format=json",
+            context,
+        ],
+    ] {
+        let sent = on_a_terminal(&env, args);
+        let text = String::from_utf8_lossy(&sent);
+        let is_bad = |c: char| (c.is_control() && !"\n\r\t".contains(c)) || c == '\u{202e}';
+        assert!(!text.contains(is_bad), "{args:?}: {text:?}");
+    }
+    let history = env.rbuild(["history", "busybox"]).ok();
+    assert_eq!(history.out().lines().count(), 2, "{}", history.report());
 }
