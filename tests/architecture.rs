@@ -376,3 +376,81 @@ fn the_reference_names_every_instruction_and_flag() {
     }
     assert!(n_flags > 20, "{n_flags} flags");
 }
+
+/// The text between backquotes, outside of blocks of code.
+fn quoted(text: &str) -> Vec<&str> {
+    let outside = text.split("```").step_by(2);
+    outside
+        .flat_map(|part| part.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn the_tests_that_the_security_document_names_exist() {
+    let document = read(&repository().join("docs/security.md"));
+    let required = read(&repository().join("scripts/torture-required.txt"));
+    let functions: Vec<String> = sources()
+        .iter()
+        .flat_map(|path| {
+            let text = read(path);
+            let names = text.split("fn ").skip(1);
+            let names = names.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned()));
+            names.collect::<Vec<_>>()
+        })
+        .collect();
+    let is_function = |name: &str| functions.iter().any(|known| known == name);
+    let has =
+        |file: &Path, name: &str| file.is_file() && read(file).contains(&format!("fn {name}() "));
+    let mut n_proofs = 0;
+    for proof in quoted(&document) {
+        let Some((kind, name)) = proof.split_once(' ') else {
+            continue;
+        };
+        let exists = match kind {
+            "e2e" if name == "hostile::…" => continue,
+            "e2e" => name.split_once("::").is_some_and(|(module, name)| {
+                has(&repository().join(format!("tests/e2e/{module}.rs")), name)
+            }),
+            "case" => has(&repository().join("sandbox/tests/sandbox/cases.rs"), name),
+            "test" => is_function(name),
+            "fuzz" => repository()
+                .join(format!("fuzz/fuzz_targets/{name}.rs"))
+                .is_file(),
+            "torture" => match name.strip_suffix('*') {
+                Some(start) => required.lines().any(|case| case.starts_with(start)),
+                None => required.lines().any(|case| case == name),
+            },
+            _ => continue,
+        };
+        assert!(
+            exists,
+            "docs/security.md names `{proof}`, which does not exist"
+        );
+        n_proofs += 1;
+    }
+    assert!(n_proofs > 70, "{n_proofs} proofs");
+}
+
+#[test]
+fn the_bounds_that_the_security_document_names_are_those_of_the_code() {
+    let document = read(&repository().join("docs/security.md"));
+    let mut n_bounds = 0;
+    for line in document.lines().filter(|line| line.starts_with('|')) {
+        let Some((rule, file)) = line.split_once("` in `") else {
+            continue;
+        };
+        let rule = rule.rsplit('`').next().unwrap();
+        let text = read(&repository().join(file.trim_end_matches(['`', ' ', '|'])));
+        let is_there = match rule.split_once(" = ") {
+            Some((name, value)) => text.lines().any(|line| {
+                let constant = line.split_once("const ").map_or("", |(_, rest)| rest);
+                constant.starts_with(&format!("{name}: "))
+                    && line.ends_with(&format!(" = {value};"))
+            }),
+            None => text.contains(&format!("{rule},")),
+        };
+        assert!(is_there, "docs/security.md: {line}");
+        n_bounds += 1;
+    }
+    assert!(n_bounds > 30, "{n_bounds} bounds");
+}

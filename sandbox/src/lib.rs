@@ -16,6 +16,8 @@
 
 mod cgroup;
 mod check;
+#[cfg(test)]
+mod documented;
 mod enter;
 mod error;
 mod explain;

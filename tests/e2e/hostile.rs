@@ -1,14 +1,16 @@
 //! Hostile steps: what they can see of the machine and of other steps, and what they can change.
 
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::mounts::environments;
 use crate::support::probe::probe;
+use crate::support::processes::{signal, wait_until};
 use crate::support::run::Run;
-use crate::support::{TestEnv, bases, have, need};
+use crate::support::{TestEnv, bases, have, is_root, need, users};
 
 const NEEDS: &str = "this needs busybox-static, gcc and libc6-dev";
 
@@ -231,4 +233,66 @@ fn nothing_that_an_image_or_a_step_says_commands_a_terminal() {
     }
     let history = env.rbuild(["history", "busybox"]).ok();
     assert_eq!(history.out().lines().count(), 2, "{}", history.report());
+}
+
+/// Neither rbuild nor its helpers show a secret on their command line; the kernel says by the owner
+/// of what is in `/proc` that nobody else may read their memory.
+#[test]
+fn secrets_are_in_no_argument_and_no_dump() {
+    const SECRET: &str = "swordfish-4711-swordfish";
+    let user = users::ordinary(true).or_else(|| users::ordinary(false));
+    need!(
+        user.is_some() && is_root() && bases::busybox().is_some(),
+        "this needs root, busybox-static and scripts/test-users.sh"
+    );
+    let env = TestEnv::of(user.unwrap());
+    env.import(bases::busybox().unwrap(), "busybox");
+    let dockerfile =
+        "FROM busybox\nRUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B sleep 60\n";
+    let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+    let file = env.path("home").join("secret");
+    fs_err::write(&file, SECRET).unwrap();
+    let from_file = format!("id=a,src={}", file.display());
+    let mut build = env
+        .command()
+        .args([
+            "build",
+            "--secret",
+            &from_file,
+            "--secret",
+            "id=b,env=TOKEN",
+        ])
+        .arg(&context)
+        .env("TOKEN", SECRET)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ours = || {
+        let found = fs_err::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
+        let is_ours = |path: &PathBuf| {
+            let name = fs_err::read_to_string(path.join("comm")).unwrap_or_default();
+            let mine = fs_err::read(path.join("environ")).unwrap_or_default();
+            let store = env.store().into_os_string().into_encoded_bytes();
+            name.starts_with("rbuild") && mine.windows(store.len()).any(|window| window == store)
+        };
+        found.filter(is_ours).collect::<Vec<_>>()
+    };
+    wait_until("rbuild, its helper and a step run", || ours().len() >= 3);
+    for process in ours() {
+        let arguments = fs_err::read_to_string(process.join("cmdline")).unwrap();
+        assert!(!arguments.contains(SECRET), "{arguments:?}");
+        let owner = fs_err::metadata(process.join("environ")).unwrap();
+        assert_eq!(
+            owner.uid(),
+            0,
+            "{} can be read by its user",
+            process.display()
+        );
+    }
+    signal(&build, rustix::process::Signal::TERM);
+    build.wait().unwrap();
 }

@@ -296,3 +296,18 @@ pub(super) fn hide(new: &NewRoot) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documented::{sorted, words_behind};
+
+    #[test]
+    fn the_documented_places_are_those_that_are_protected() {
+        let nodes = NODES.iter().map(|(name, _, _)| *name);
+        assert_eq!(words_behind("### Devices"), sorted(nodes));
+        assert_eq!(words_behind("Of `/proc`:"), sorted(HIDDEN_IN_PROC));
+        assert_eq!(words_behind("Of `/sys`:"), sorted(HIDDEN_IN_SYS));
+        assert_eq!(words_behind("### Read-only"), sorted(READ_ONLY_IN_PROC));
+    }
+}

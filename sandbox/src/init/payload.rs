@@ -293,6 +293,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::documented::{sorted, words_behind};
 
     #[test]
     fn programs_are_looked_up_in_the_path_of_the_step() {
@@ -314,5 +315,7 @@ mod tests {
     #[test]
     fn capabilities_are_dockers() {
         assert_eq!(CAPABILITIES.bits(), 0xa804_25fb);
+        let names = CAPABILITIES.iter_names().map(|(name, _)| name);
+        assert_eq!(words_behind("### Capabilities"), sorted(names));
     }
 }

@@ -242,6 +242,7 @@ fn verdict_for(name: &str, ownership: Ownership) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documented::{sorted, words_behind};
 
     const ALLOW: u32 = 0x7fff_0000;
 
@@ -420,6 +421,26 @@ mod tests {
             None
         );
         assert_eq!(read_owner_call(&X86, ARM[0].audit, 55, &[0; 6]), None);
+    }
+
+    #[test]
+    fn the_documented_calls_are_those_of_the_table() {
+        let verdict = |name: &str| verdict_for(name, Ownership::Real);
+        let allowed = ALLOWED.iter().map(|(name, _)| *name);
+        let allowed = allowed.filter(|name| verdict(name) == Verdict::Allow);
+        let documented = words_behind("### System calls that are allowed");
+        assert_eq!(documented, sorted(allowed));
+        for name in words_behind("### System calls that are refused") {
+            assert!(ALLOWED.iter().all(|(known, _)| *known != name), "{name}");
+        }
+        let looked_into = ALLOWED
+            .iter()
+            .filter(|(name, _)| verdict(name) != Verdict::Allow);
+        let looked_into = looked_into.map(|(name, _)| *name);
+        assert_eq!(
+            sorted(looked_into),
+            ["clone", "clone3", "personality", "socket"]
+        );
     }
 
     #[test]
