@@ -25,7 +25,10 @@ mod tests {
 
     #[test]
     fn cells_stay_cells() {
-        let rows = [vec!["a\u{1b}[2Jb".to_owned(), "x\ny\tz\r\u{202e}".to_owned()]];
+        let rows = [vec![
+            "a\u{1b}[2Jb".to_owned(),
+            "x\ny\tz\r\u{202e}".to_owned(),
+        ]];
         assert_eq!(table(&["X", "Y"], &rows), "X         Y\nab        x y z\n");
     }
 
