@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bases;
+mod cap;
 mod checks;
 mod commands;
 mod context;

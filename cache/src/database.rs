@@ -16,6 +16,9 @@ use crate::error::CacheError;
 /// Version of the tables, kept in `user_version`.
 const SCHEMA_VERSION: i64 = 2;
 
+/// Files that SQLite has open at once: the database, its log, the log's index, a folder to be synced.
+const MAX_FILES: usize = 4;
+
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -72,10 +75,11 @@ impl Database {
             }
             Err(source) => {
                 // The system says why; SQLite says that it could not.
-                fs_err::OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .open(path)?;
+                let mut options = fs_err::OpenOptions::new();
+                options.append(true).create(true);
+                (0..MAX_FILES)
+                    .map(|_| options.open(path))
+                    .collect::<std::io::Result<Vec<_>>>()?;
                 return Err(open_error(path, source));
             }
         };

@@ -9,9 +9,9 @@ use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
 use rbuild_image::reference::Reference;
 use rbuild_parser::diagnostic::Diagnostic;
 
-use super::prune;
 use super::tag::parse_tag;
 use crate::arguments::{BuildArguments, ProgressMode};
+use crate::cap::Cap;
 use crate::checks::Checks;
 use crate::destination::{self, Destination};
 use crate::export::{Export, Exported};
@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
 use crate::workplace::Workplace;
-use crate::{checks, context, environment, output, planning, secrets, ssh, timeout};
+use crate::{cap, checks, context, environment, output, planning, secrets, ssh, timeout};
 
 /// Steps that may run at once unless the user says otherwise. Steps mostly wait, for the network or
 /// for each other's output; BuildKit has no limit at all.
@@ -32,13 +32,10 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     if let Some(call) = options.call() {
         return super::call::run(root, options, &call);
     }
-    let names = options
-        .tag
-        .iter()
-        .map(|tag| parse_tag(tag))
-        .collect::<Result<Vec<_>, _>>()?;
+    let tags = options.tag.iter();
+    let names: Vec<_> = tags.map(|tag| parse_tag(tag)).collect::<Result<_, _>>()?;
     let destinations = destination::parse_all(&options.output)?;
-    prune::check_cap()?;
+    let cap = Cap::read()?;
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.
     let mut ground = Ground::enter(&options.sandbox, options.plan.run.privileges()?)?;
@@ -97,12 +94,13 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         cancel: &cancel,
     };
     let work = || interrupt.during(|| progress.show(&plan, |on_event| execute(&build, on_event)));
-    let result = timeout::limit(options.timeout, start, &cancel, work)?;
-    let images = match result {
+    let in_time = || timeout::limit(options.timeout, start, &cancel, work);
+    let images = match cap::limit(cap.as_ref(), &workplace, &cancel, in_time)? {
         Ok(images) => images,
         Err(error) => return Err(Failure::Build(input.dockerfile, plan, error)),
     };
     let finish = Finish {
+        cap: cap.as_ref(),
         workplace: &workplace,
         options,
         names: &names,
@@ -147,6 +145,7 @@ fn show_warnings(options: &BuildArguments, source: &Source, warnings: &[Diagnost
 
 /// What is done with the images once they are built.
 struct Finish<'a> {
+    cap: Option<&'a Cap>,
     workplace: &'a Workplace,
     options: &'a BuildArguments,
     names: &'a [Reference],
@@ -173,7 +172,8 @@ impl Finish<'_> {
         // many are being removed.
         self.workplace.store.sweep_tmp()?;
         // The image is there, whatever comes of this.
-        if let Err(failure) = prune::after_build(self.workplace, [record.id].into()) {
+        let keep = [record.id].into();
+        if let Some(Err(failure)) = self.cap.map(|cap| cap.after(self.workplace, keep)) {
             output::note(&failure.render());
         }
         self.write_files(&record, &exported)?;

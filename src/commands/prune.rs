@@ -6,11 +6,11 @@ use std::path::Path;
 
 use clap::Args;
 use rbuild_cache::collect::{Cache, Collected, Images, LabelFilter, Wish, collect};
-use rbuild_image::digest::Digest;
 use rbuild_image::record::Removal;
 use rbuild_image::store::Wait;
 
-use crate::environment::{self, now};
+use crate::cap::free_bytes;
+use crate::environment::now;
 use crate::filters::{parse_until, split_label};
 use crate::output;
 use crate::report::Failure;
@@ -32,6 +32,12 @@ pub(crate) struct PruneArguments {
     /// Remove the least valuable cache until the store takes at most this much
     #[arg(long, value_name = "BYTES", visible_alias = "max-used-space", value_parser = parse_size)]
     keep_storage: Option<u64>,
+    /// Do not go below this much
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    reserved_space: Option<u64>,
+    /// Remove the least valuable cache until the disk has this much free space
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    min_free_space: Option<u64>,
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
@@ -50,11 +56,12 @@ pub(crate) enum Scope {
 
 /// Removes what is not needed.
 pub(crate) fn run(root: &Path, options: &PruneArguments, scope: Scope) -> Result<(), Failure> {
-    let wish = wish(options, scope)?;
+    let mut wish = wish(options, scope)?;
     if !options.force && !options.dry_run && !confirmed(options, scope)? {
         return Ok(());
     }
     let workplace = Workplace::enter(root)?;
+    wish.max_bytes = max_bytes(options, &workplace)?;
     let collected = collect(
         &workplace.layers,
         &workplace.database()?,
@@ -63,7 +70,7 @@ pub(crate) fn run(root: &Path, options: &PruneArguments, scope: Scope) -> Result
     )?;
     let collected = collected.unwrap_or_default();
     output::result(&report(&collected, options.dry_run))?;
-    if let Some(max) = options.keep_storage
+    if let Some(max) = wish.max_bytes
         && collected.left_bytes > max
     {
         output::note(&format!(
@@ -74,52 +81,29 @@ pub(crate) fn run(root: &Path, options: &PruneArguments, scope: Scope) -> Result
     Ok(())
 }
 
-/// Brings the store below `RBUILD_STORAGE_CAP` after a build, if that is set. `keep` are images
-/// that stay although they may have no name. A build never waits for another process's prune.
-pub(crate) fn after_build(workplace: &Workplace, keep: BTreeSet<Digest>) -> Result<(), Failure> {
-    let Some(cap) = environment::variable("RBUILD_STORAGE_CAP") else {
-        return Ok(());
+/// How many bytes the store may take, as BuildKit reckons: what there is to be at most, less if the disk
+/// is too full, but never less than what is reserved.
+fn max_bytes(options: &PruneArguments, workplace: &Workplace) -> Result<Option<u64>, Failure> {
+    let lacking = match options.min_free_space {
+        Some(wanted) => wanted.saturating_sub(free_bytes(workplace.store.root())?),
+        None => 0,
     };
-    let max_bytes = parse_size(&cap)
-        .map_err(|problem| Failure::Usage(format!("RBUILD_STORAGE_CAP: {problem}")))?;
-    // The build is over: what it has used counts like everything else.
-    workplace.store.release();
-    let wish = Wish {
-        images: Images::Dangling,
-        cache: Cache::Unused,
-        before: None,
-        labels: Vec::new(),
-        max_bytes: Some(max_bytes),
-        keep,
-        dry_run: false,
-        wait: Wait::No,
-        now: now(),
+    let for_space = if lacking > 0 {
+        Some(
+            workplace
+                .store
+                .survey()?
+                .total_bytes()
+                .saturating_sub(lacking),
+        )
+    } else {
+        None
     };
-    let collected = collect(
-        &workplace.layers,
-        &workplace.database()?,
-        &workplace.locks()?,
-        &wish,
-    )?;
-    if let Some(collected) = collected
-        && collected.left_bytes > max_bytes
-    {
-        output::note(&format!(
-            "the store takes {}, more than RBUILD_STORAGE_CAP={cap}: the rest belongs to images, or is in use\n",
-            human_size(collected.left_bytes)
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses a cap that cannot be read before anything is built.
-pub(crate) fn check_cap() -> Result<(), Failure> {
-    match environment::variable("RBUILD_STORAGE_CAP") {
-        Some(cap) => parse_size(&cap)
-            .map(drop)
-            .map_err(|problem| Failure::Usage(format!("RBUILD_STORAGE_CAP: {problem}"))),
-        None => Ok(()),
-    }
+    let limits = [options.keep_storage, for_space].into_iter().flatten();
+    Ok(match (limits.min(), options.reserved_space) {
+        (None, None) => options.min_free_space.map(|_enough_is_free| u64::MAX),
+        (max, reserved) => max.max(reserved),
+    })
 }
 
 fn wish(options: &PruneArguments, scope: Scope) -> Result<Wish, Failure> {
@@ -161,7 +145,7 @@ fn wish(options: &PruneArguments, scope: Scope) -> Result<Wish, Failure> {
         cache,
         before,
         labels,
-        max_bytes: options.keep_storage,
+        max_bytes: None,
         keep: BTreeSet::new(),
         dry_run: options.dry_run,
         wait: Wait::Yes,

@@ -1,10 +1,13 @@
 //! A disk that is full, and other things that a store cannot have.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use crate::support::processes::wait_until;
 use crate::support::run::Run;
-use crate::support::{TestEnv, bases, is_root, need};
+use crate::support::{TestEnv, bases, is_root, need, users};
+use crate::upkeep::du;
 
 const EPOCH: &str = "--build-arg=SOURCE_DATE_EPOCH=1";
 
@@ -166,4 +169,176 @@ fn a_read_only_store_is_read() {
     let run = env.rbuild(["prune", "-f"]).fails(1);
     assert!(run.stderr.contains("ead-only"), "{}", run.report());
     drop(disk);
+}
+
+/// Room is made while a step writes, of what is worth least.
+#[test]
+fn a_cap_makes_room_during_a_build() {
+    need!(bases::busybox().is_some(), "this needs busybox-static");
+    let env = TestEnv::new();
+    env.import(bases::busybox().unwrap(), "busybox");
+    let write = |bytes: &str| format!("dd if=/dev/zero bs=64k count=64 of=/{bytes}");
+    let old = format!(
+        "FROM busybox AS old\nRUN {}\nFROM busybox\nCOPY --from=old /etc/passwd /\n",
+        write("old")
+    );
+    let old = env.context("old", &[("Dockerfile", &old)]);
+    env.build(&old, &["-t", "kept"]);
+    let cap = du(&env.store()) + (2 << 20);
+    let dockerfile = format!(
+        "FROM busybox\nRUN --mount=type=cache,target=/c {}; touch /c/written; \
+         until [ -e /c/go ]; do sleep 0.05; done\n",
+        write("new")
+    );
+    let context = env.context("new", &[("Dockerfile", &dockerfile)]);
+    let mut command = env.command();
+    command.args(["build", "-t", "new"]).arg(&context);
+    let mut child = command
+        .stderr(Stdio::null())
+        .env("RBUILD_STORAGE_CAP", cap.to_string())
+        .spawn()
+        .unwrap();
+    let mut cache = None;
+    wait_until("the step has written", || {
+        let found = fs_err::read_dir(env.store().join("mounts"))
+            .into_iter()
+            .flatten();
+        let found = found.map(|entry| entry.unwrap().path().join("0"));
+        cache = found
+            .into_iter()
+            .find(|cache| cache.join("written").exists());
+        cache.is_some()
+    });
+    wait_until("there is room", || du(&env.store()) <= cap);
+    fs_err::write(cache.unwrap().join("go"), "").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(du(&env.store()) <= cap);
+    env.rbuild(["fsck"]).ok();
+    assert!(env.image("new").has("new"));
+    env.image("kept");
+}
+
+/// A build that does not fit is stopped, and harms nothing.
+#[test]
+fn a_cap_stops_a_build_that_is_too_large() {
+    need!(bases::busybox().is_some(), "this needs busybox-static");
+    let env = TestEnv::new();
+    env.import(bases::busybox().unwrap(), "busybox");
+    let cap = du(&env.store()) + (4 << 20);
+    let build = |dockerfile: &str| {
+        let context = env.context("ctx", &[("Dockerfile", dockerfile)]);
+        let mut command = env.command();
+        command.args(["build", "-t", "app"]).arg(&context);
+        Run::of(command.env("RBUILD_STORAGE_CAP", cap.to_string()))
+    };
+    let large = "FROM busybox\nRUN dd if=/dev/zero bs=64k count=200 of=/large; sleep 1000\n";
+    let run = build(large).fails(1).says("RBUILD_STORAGE_CAP");
+    assert!(
+        run.stderr.contains("nothing more can be removed"),
+        "{}",
+        run.report()
+    );
+    assert!(du(&env.store()) <= cap, "{}", run.report());
+    env.rbuild(["fsck"]).ok();
+    env.rbuild(["inspect", "app"]).fails(1);
+    build("FROM busybox\nRUN echo x > /small\n").ok();
+    assert_eq!(env.image("app").text("small"), "x\n");
+    let mut command = env.command();
+    command
+        .args(["build", "."])
+        .env("RBUILD_STORAGE_CAP", "much");
+    Run::of(&mut command).fails(2);
+}
+
+/// With few descriptors a build works or says what is missing; the store is sound in any case.
+#[test]
+fn too_few_descriptors_do_no_harm() {
+    need!(bases::busybox().is_some(), "this needs busybox-static");
+    let env = TestEnv::new();
+    env.import(bases::busybox().unwrap(), "busybox");
+    let context = env.context("ctx", &[("Dockerfile", DOCKERFILE), ("data/a", "a\n")]);
+    let id = env.build(&context, &["-t", "app", EPOCH]);
+    for limit in [4, 8, 12, 16, 20, 24, 28, 32, 40, 64] {
+        env.rbuild(["rmi", "app"]).ok();
+        env.rbuild(["builder", "prune", "-af"]).ok();
+        let program = env.command();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -n $0 && exec \"$@\""])
+            .arg(limit.to_string())
+            .arg(program.get_program())
+            .args(["build", "-t", "app", EPOCH])
+            .arg(&context)
+            .env_clear();
+        for (name, value) in program.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let run = Run::of(&mut command);
+        assert!(!run.stderr.contains("panicked"), "{}", run.report());
+        if run.code != Some(0) {
+            let is_clear = ["Too many open files", "No file descriptors available"];
+            let is_clear = is_clear.iter().any(|words| run.stderr.contains(words));
+            assert!(is_clear || limit < 8, "{}", run.report());
+        }
+        env.rbuild(["fsck"]).ok();
+        assert_eq!(env.build(&context, &["-t", "app", EPOCH]), id, "{limit}");
+    }
+}
+
+/// What cannot be a store of this program is refused and not touched.
+#[test]
+fn a_version_that_is_not_ours_is_refused() {
+    let env = TestEnv::new();
+    let version = env.store().join("VERSION");
+    env.rbuild(["images"]).ok();
+    for (text, words) in [
+        ("2\n", "has format 2"),
+        ("garbage", "does not say which format"),
+        ("\u{1}\u{2}", "does not say which format"),
+    ] {
+        fs_err::write(&version, text).unwrap();
+        for command in [
+            &["images"][..],
+            &["prune", "-f"],
+            &["fsck", "--repair"],
+            &["df"],
+        ] {
+            env.rbuild(command).fails(1).says(words);
+        }
+        assert_eq!(fs_err::read_to_string(&version).unwrap(), text);
+    }
+    // The machine stopped when the store was made.
+    fs_err::write(&version, "").unwrap();
+    env.rbuild(["images"]).ok();
+    env.rbuild(["fsck"]).ok();
+}
+
+/// The store of another user is not entered.
+#[test]
+fn the_store_of_another_user_is_refused() {
+    let user = users::ordinary(true);
+    need!(
+        is_root() && user.is_some(),
+        "this needs root and an ordinary user"
+    );
+    let env = TestEnv::of(user.unwrap());
+    let store = env.path("roots");
+    fs_err::create_dir(&store).unwrap();
+    fs_err::set_permissions(&store, PermissionsExt::from_mode(0o700)).unwrap();
+    for command in [
+        &["images"][..],
+        &["prune", "-f"],
+        &["fsck", "--repair"],
+        &["df"],
+    ] {
+        let mut run = env.command();
+        let run = Run::of(run.args(command).env("RBUILD_ROOT", &store)).fails(1);
+        assert!(run.stderr.contains("Permission denied"), "{}", run.report());
+        assert!(
+            run.stderr.contains(store.to_str().unwrap()),
+            "{}",
+            run.report()
+        );
+    }
+    assert_eq!(fs_err::read_dir(&store).unwrap().count(), 0);
 }

@@ -54,9 +54,9 @@ pub(crate) fn assert_sound(env: &TestEnv) {
     env.rbuild(["fsck"]).ok();
 }
 
-/// Bytes of a store by `du`.
-fn du(store: &Path) -> u64 {
-    let run = Run::of(Command::new("du").args(["-s", "--block-size=1"]).arg(store)).ok();
+/// Bytes of a store by `du`, which complains about what others remove meanwhile.
+pub(crate) fn du(store: &Path) -> u64 {
+    let run = Run::of(Command::new("du").args(["-s", "--block-size=1"]).arg(store));
     run.out().split('\t').next().unwrap().parse().unwrap()
 }
 
@@ -254,6 +254,43 @@ fn prune_leaves_the_manifest_of_a_loaded_image() {
     env.image("app:1");
 }
 
+/// The limits that `buildx prune` has.
+#[test]
+fn prune_reckons_with_what_is_free_and_reserved() {
+    let app = with_app();
+    need!(app.is_some(), "{NEEDS}");
+    let (env, _) = app.unwrap();
+    let size = du(&env.store()).to_string();
+    let n_deleted = |limits: &[&str]| {
+        let run = Run::of(
+            env.command()
+                .args(["builder", "prune", "-f", "--dry-run"])
+                .args(limits),
+        );
+        let lines = run.ok().stdout;
+        lines.lines().filter(|line| line.len() == 64).count()
+    };
+    let all = n_deleted(&[]);
+    assert!(all > 0);
+    for (limits, expected) in [
+        (&["--max-used-space", "1"][..], all),
+        (&["--max-used-space", &size], 0),
+        (&["--keep-storage", "1"], all),
+        (&["--reserved-space", "1"], all),
+        (&["--reserved-space", &size], 0),
+        (&["--max-used-space", "1", "--reserved-space", &size], 0),
+        (&["--min-free-space", "1"], 0),
+        (&["--min-free-space", "1000TB"], all),
+        (
+            &["--min-free-space", "1000TB", "--reserved-space", &size],
+            0,
+        ),
+        (&["--min-free-space", "1", "--max-used-space", "1"], all),
+    ] {
+        assert_eq!(n_deleted(limits), expected, "{limits:?}");
+    }
+}
+
 #[test]
 fn df_counts_every_block_once() {
     let app = with_app();
@@ -324,14 +361,15 @@ COPY --from=large /etc/passwd /large
     assert!(cached("RUN sleep 1"), "{log}");
     assert!(!cached("RUN dd"), "{log}");
 
-    // The same after each build, by itself. Images stay.
+    // The same by itself when there is a cap. Images stay, and what the build uses.
+    let dockerfile = "FROM busybox\nRUN echo small > /small\n";
+    let small = env.context("small", &[("Dockerfile", dockerfile)]);
     let cap = (du(&env.store()) - 1_000_000).to_string();
     let mut command = env.command();
-    command.args(["build", "-q"]).args(arguments).arg(&context);
+    command.args(["build", "-q", EPOCH]).arg(&small);
     let run = Run::of(command.env("RBUILD_STORAGE_CAP", &cap)).ok();
-    assert_eq!(run.out(), id);
     assert!(du(&env.store()) <= cap.parse().unwrap(), "{}", run.report());
-    let run = Run::of(command.env("RBUILD_STORAGE_CAP", "1kB")).ok();
+    let run = Run::of(command.env("RBUILD_STORAGE_CAP", "1kB")).fails(1);
     assert!(
         run.stderr.contains("RBUILD_STORAGE_CAP"),
         "{}",

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Timestamps, openat2, readlinkat,
 };
+use rustix::io::Errno;
 
 use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
@@ -181,7 +182,7 @@ impl LayerStore {
         let root = match rustix::fs::open(folder.tree_path(), flags, Mode::empty()) {
             Ok(root) => root,
             // It went while this looked.
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(io::Error::from(errno).to_string()),
         };
         let tree = Tree {
@@ -250,8 +251,8 @@ impl Tree {
         let stat = match self.stat(&entry.path) {
             Ok(stat) => stat,
             // Not everybody can make devices.
-            Err(rustix::io::Errno::NOENT) if is_device => return Ok(()),
-            Err(rustix::io::Errno::NOENT) => return Err("is missing".to_owned()),
+            Err(Errno::NOENT) if is_device => return Ok(()),
+            Err(Errno::NOENT) => return Err("is missing".to_owned()),
             Err(errno) => return Err(io::Error::from(errno).to_string()),
         };
         let (found, expected) = (
@@ -275,8 +276,10 @@ impl Tree {
         }
         match &entry.kind {
             EntryKind::File { size, digest } => {
-                self.check_content(entry, &stat, *size, &digest.0, buffer)
+                self.check_content(entry, &stat, *size, &digest.0, buffer)?;
+                self.check_xattrs(entry)
             }
+            EntryKind::Directory { .. } => self.check_xattrs(entry),
             EntryKind::Hardlink { target } => self.check_link(index, &stat, target),
             EntryKind::Symlink { target } => {
                 let found = self
@@ -321,6 +324,33 @@ impl Tree {
             Ok(_) => Err("has other bytes than were written".to_owned()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Attributes that the file system, or the user, could not have are missing; others must be right.
+    fn check_xattrs(&self, entry: &Entry) -> Result<(), String> {
+        if entry.xattrs.is_empty() {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = self
+            .open(&entry.path, flags)
+            .map_err(|errno| errno.to_string())?;
+        for (name, expected) in &entry.xattrs {
+            let mut found = vec![0; expected.len() + 1];
+            let shown = display(name);
+            match rustix::fs::fgetxattr(&file, name.as_slice(), &mut found[..]) {
+                Ok(length) if found.get(..length) == Some(expected) => {}
+                Ok(_) | Err(Errno::RANGE) => {
+                    return Err(format!("has another `{shown}` than was written"));
+                }
+                Err(Errno::NODATA) if name.starts_with(b"user.") => {
+                    return Err(format!("has lost its attribute `{shown}`"));
+                }
+                Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => {}
+                Err(errno) => return Err(errno.to_string()),
+            }
+        }
+        Ok(())
     }
 
     /// A further name must be one of the same file, or of one with the same bytes in number.
