@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::analyze::AnalyzeArguments;
 use crate::commands::df::DfArguments;
+use crate::commands::diff::DiffArguments;
 use crate::commands::fsck::FsckArguments;
 use crate::commands::history::HistoryArguments;
 use crate::commands::images::ImagesArguments;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     History(HistoryArguments),
     /// Show what an image's layers hold, and what of it is wasted
     Analyze(Box<AnalyzeArguments>),
+    /// Show how two images differ
+    Diff(Box<DiffArguments>),
     /// Give an image another name
     Tag(TagArguments),
     /// Remove images

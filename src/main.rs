@@ -77,6 +77,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Inspect(options) => commands::inspect::run(&root, &options),
         Command::History(options) => commands::history::run(&root, &options),
         Command::Analyze(options) => commands::analyze::run(&root, &options),
+        Command::Diff(options) => commands::diff::run(&root, &options),
         Command::Tag(options) => commands::tag::run(&root, &options),
         Command::Rmi(options) => commands::rmi::run(&root, &options),
         Command::Push(options) => commands::push::run(&root, &options),

@@ -5,6 +5,7 @@ pub(crate) mod build;
 mod call;
 pub(crate) mod check;
 pub(crate) mod df;
+pub(crate) mod diff;
 pub(crate) mod fsck;
 pub(crate) mod history;
 mod image_tree;

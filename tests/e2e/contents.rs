@@ -258,3 +258,128 @@ fn names_of_files_reach_no_terminal() {
         assert!(!run.stdout.contains('\u{1b}'), "{}", run.report());
     }
 }
+
+/// What was loaded is read once, and nothing is unpacked.
+#[test]
+fn loaded_images_are_not_unpacked() {
+    let here = wasteful();
+    need!(here.is_some(), "this needs busybox-static");
+    let here = here.unwrap();
+    let tar = here.out("app.tar");
+    here.rbuild(["save", "-o", tar.to_str().unwrap(), "app:1"])
+        .ok();
+    let there = TestEnv::new();
+    there.rbuild(["load", "-i", tar.to_str().unwrap()]).ok();
+    let name = |env: &TestEnv| {
+        let found = env.rbuild(["analyze", "--format=json", "app:1"]).ok();
+        parse(&found.stdout)
+    };
+    assert_eq!(name(&there), name(&here));
+    for layer in fs_err::read_dir(there.store().join("layers")).unwrap() {
+        let layer = layer.unwrap().path();
+        assert!(layer.join("index").is_file(), "{}", layer.display());
+        assert!(!layer.join("tree").exists(), "{}", layer.display());
+    }
+    let json = there.out("found.json");
+    there
+        .rbuild(["analyze", "--json", json.to_str().unwrap(), "app:1"])
+        .ok();
+    assert_eq!(parse(&fs_err::read_to_string(json).unwrap()), name(&here));
+}
+
+#[test]
+fn images_are_compared() {
+    need!(bases::busybox().is_some(), "this needs busybox-static");
+    let env = TestEnv::new();
+    env.import(bases::busybox().unwrap(), "busybox");
+    let build = |tag: &str, lines: &str| {
+        let dockerfile = format!("FROM busybox\n{lines}");
+        let context = env.context(tag, &[("Dockerfile", &dockerfile), ("f", "text\n")]);
+        env.build(&context, &["-t", &format!("app:{tag}")]);
+    };
+    build(
+        "1",
+        "COPY f /same\nCOPY f /moded\nCOPY f /gone\nENV A=1 B=2\nCMD [\"x\"]\n",
+    );
+    build(
+        "2",
+        "COPY --chown=3:4 f /new\nCOPY f /same\nCOPY --chmod=600 f /moded\nENV A=1 B=3\n\
+         RUN echo more >> /etc/passwd\nLABEL l=v\n",
+    );
+    let run = env.rbuild(["diff", "app:1", "app:2"]).ok();
+    for line in [
+        "  D Cmd: [\"x\"]\n",
+        "  C Env B: \"2\" -> \"3\"\n",
+        "  A Labels l: \"v\"\n",
+        "RUN echo more >> /etc/passwd\n",
+        "Files: 1 added, 1 removed, 2 changed\n",
+    ] {
+        assert!(run.stdout.contains(line), "{line:?}: {}", run.report());
+    }
+    let words = |end: &str| -> Vec<&str> {
+        let mut lines = run.stdout.lines().filter(|line| !line.starts_with(' '));
+        let line = lines.find(|line| line.ends_with(end));
+        line.unwrap().split_whitespace().collect()
+    };
+    assert_eq!(words("/new"), ["A", "-rw-r--r--", "3:4", "5B", "/new"]);
+    assert_eq!(
+        words("/moded"),
+        ["C", "-rw-r--r--", "->", "-rw-------", "0:0", "5B", "/moded"]
+    );
+    let names = env.rbuild(["diff", "--name-only", "app:1", "app:2"]).ok();
+    assert_eq!(names.out(), "/etc/passwd\n/gone\n/moded\n/new");
+
+    let found = env.rbuild(["diff", "--format=json", "--files", "app:1", "app:2"]);
+    let found = parse(&found.ok().stdout);
+    assert!(found.get("config").is_none());
+    assert_eq!(found["files"][0]["path"], "/etc/passwd");
+    assert_eq!(found["files"][0]["what"], serde_json::json!(["content"]));
+    assert_eq!(found["files"][3]["after"]["uid"], 3);
+
+    let code = |args: &[&str]| env.rbuild([&["diff", "--exit-code"], args].concat()).code;
+    assert_eq!(code(&["app:1", "app:2"]), Some(1));
+    assert_eq!(code(&["app:1", "app:1"]), Some(0));
+    env.rbuild(["diff", "app:1", "app:3"]).fails(1);
+}
+
+/// Also two platforms of one image.
+#[test]
+fn platforms_are_compared() {
+    let env = TestEnv::new();
+    let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\nCOPY both /\n";
+    let files = [
+        ("Dockerfile", dockerfile),
+        ("amd64", "a\n"),
+        ("arm64", "aa\n"),
+        ("both", "b\n"),
+    ];
+    let context = env.context("ctx", &files);
+    let both = "--platform=linux/amd64,linux/arm64";
+    env.rbuild(["build", both, "-t", "multi", context.to_str().unwrap()])
+        .ok();
+    let run = env.rbuild(["diff", both, "multi", "multi"]).ok();
+    assert!(
+        run.stdout
+            .contains("  C Architecture: \"amd64\" -> \"arm64\"\n"),
+        "{}",
+        run.report()
+    );
+    assert!(
+        run.stdout
+            .contains("Files: 0 added, 0 removed, 1 changed\n")
+    );
+    let arm = env.rbuild(["analyze", "--platform=arm64", "multi"]).ok();
+    assert!(
+        arm.stdout.starts_with("multi  linux/arm64"),
+        "{}",
+        arm.report()
+    );
+    assert!(
+        arm.stdout.contains("  size         5B in 2 layers"),
+        "{}",
+        arm.report()
+    );
+    env.rbuild(["analyze", "--platform=linux/s390x", "multi"])
+        .fails(1)
+        .says("there is one for linux/amd64, linux/arm64");
+}

@@ -17,6 +17,8 @@ use crate::report::Failure;
 use crate::workplace::Workplace;
 use limits::{LimitArguments, Verdict};
 
+pub(crate) use listing::mode;
+
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArguments {
     /// Platform of the image
@@ -98,7 +100,7 @@ pub(crate) fn run(root: &Path, options: &AnalyzeArguments) -> Result<(), Failure
     };
     match options.format {
         AnalyzeFormat::Json => output::note(&verdict.render()),
-        AnalyzeFormat::Text => output::result(&verdict.render())?,
+        AnalyzeFormat::Text => output::result(&format!("\n{}", verdict.render()))?,
     }
     if verdict.is_pass() {
         Ok(())
