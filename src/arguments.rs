@@ -14,7 +14,9 @@ use crate::commands::images::ImagesArguments;
 use crate::commands::import::ImportArguments;
 use crate::commands::inspect::InspectArguments;
 use crate::commands::load::LoadArguments;
+use crate::commands::login::{LoginArguments, LogoutArguments};
 use crate::commands::prune::PruneArguments;
+use crate::commands::pull::PullArguments;
 use crate::commands::push::PushArguments;
 use crate::commands::rmi::RmiArguments;
 use crate::commands::save::SaveArguments;
@@ -64,8 +66,14 @@ pub(crate) enum Command {
     Tag(TagArguments),
     /// Remove images
     Rmi(RmiArguments),
+    /// Bring an image here from a registry
+    Pull(PullArguments),
     /// Bring an image to a registry
     Push(PushArguments),
+    /// Keep credentials for a registry
+    Login(LoginArguments),
+    /// Forget the credentials for a registry
+    Logout(LogoutArguments),
     /// Write images to an archive
     Save(SaveArguments),
     /// Read images from an archive
@@ -128,6 +136,8 @@ pub(crate) enum ImageCommand {
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(RmiArguments),
+    /// Bring an image here from a registry
+    Pull(PullArguments),
     /// Bring an image to a registry
     Push(PushArguments),
     /// Write images to an archive

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rbuild_image::config::ImageConfig;
@@ -16,7 +16,7 @@ use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
 use rbuild_image::reference::Reference;
 use rbuild_image::select::{Chosen, choose};
 use rbuild_planner::{BaseImage, BaseImages, BaseQuery};
-use rbuild_registry::{Client, RegistryError};
+use rbuild_registry::{BlobReader, Client, RegistryError};
 
 use crate::environment;
 use crate::progress::Progress;
@@ -31,7 +31,11 @@ pub(crate) const REGISTRY: &str = "registry";
 /// needed: most builds need none.
 pub(crate) struct Origins {
     client: OnceLock<Result<Client, String>>,
+    observer: Arc<OnceLock<Observer>>,
 }
+
+/// Is told how many bytes of a blob have come.
+type Observer = Box<dyn Fn(&Descriptor, u64) + Send + Sync>;
 
 impl std::fmt::Debug for Origins {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,7 +48,21 @@ impl Origins {
     pub(crate) fn new() -> Self {
         Self {
             client: OnceLock::new(),
+            observer: Arc::default(),
         }
+    }
+
+    /// Returns what registries wanted to be known since the last call.
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        match self.client.get() {
+            Some(Ok(client)) => client.take_warnings(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// From now on `observer` is told of every piece that a registry sends; the first one stays.
+    pub(crate) fn observe(&self, observer: impl Fn(&Descriptor, u64) + Send + Sync + 'static) {
+        drop(self.observer.set(Box::new(observer)));
     }
 
     /// Returns the registry client.
@@ -87,7 +105,28 @@ impl BlobFetcher for Origins {
         let blob = client
             .resume_blob(&reference, &origin.descriptor, have)
             .map_err(|error| failed(error.into()))?;
-        Ok(Box::new(blob))
+        Ok(Box::new(Watched {
+            blob,
+            descriptor: origin.descriptor.clone(),
+            observer: Arc::clone(&self.observer),
+        }))
+    }
+}
+
+/// A blob whose bytes are counted as they come.
+struct Watched {
+    blob: BlobReader,
+    descriptor: Descriptor,
+    observer: Arc<OnceLock<Observer>>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n_bytes = self.blob.read(buffer)?;
+        if let Some(observer) = self.observer.get() {
+            observer(&self.descriptor, self.blob.position());
+        }
+        Ok(n_bytes)
     }
 }
 
@@ -171,38 +210,69 @@ fn from_store_or_registry(
     if !pull && let Some(image) = from_store(workplace, query, &reference)? {
         return Ok(image);
     }
+    let found = from_registry(workplace, &reference, &query.platform)?;
+    found.remember(workplace, std::slice::from_ref(&reference))?;
+    Ok(found.base)
+}
+
+/// An image that a registry has. The store has its documents, and knows where its layers are.
+pub(crate) struct Pulled {
+    /// What `reference` names.
+    pub(crate) root: Descriptor,
+    /// The image as a base.
+    pub(crate) base: BaseImage,
+    /// Its layers, base first.
+    pub(crate) layers: Vec<Descriptor>,
+    reference: Reference,
+    image: PlatformImage,
+    index: Option<Descriptor>,
+}
+
+/// Asks the registry for an image, but for none of its layers.
+pub(crate) fn from_registry(
+    workplace: &Workplace,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Pulled, Failure> {
     let client = workplace.origins.client().map_err(Failure::message)?;
-    let resolved = client.resolve(&reference)?;
+    let resolved = client.resolve(reference)?;
     let mut bytes = Some(resolved.bytes.clone());
     let chosen = choose(
         &resolved.descriptor,
-        &query.platform,
+        platform,
         &mut |entry| match bytes.take() {
             Some(bytes) => Ok(bytes),
             None => client
-                .child(&reference, entry)
+                .child(reference, entry)
                 .map(|child| child.bytes)
                 .map_err(|error| registry_error(&error)),
         },
     )?;
-    let config = client.config(&reference, &chosen.manifest.config)?;
+    let config = client.config(reference, &chosen.manifest.config)?;
+    let layers = chosen.manifest.layers.clone();
     let location = reference.repository().to_string();
-    let image = Found {
+    let found = Found {
         chosen,
         config,
         kind: REGISTRY,
         location,
     };
-    let (base, platform_image) = image.adopt(workplace)?;
+    let (base, image) = found.adopt(workplace)?;
     let index = match resolved.document {
         Document::Index(_) => {
             workplace.store.put_blob(&resolved.bytes)?;
-            Some(resolved.descriptor)
+            Some(resolved.descriptor.clone())
         }
         Document::Manifest(_) => None,
     };
-    remember(workplace, &reference, index, platform_image, &base)?;
-    Ok(base)
+    Ok(Pulled {
+        root: resolved.descriptor,
+        base,
+        layers,
+        reference: reference.clone(),
+        image,
+        index,
+    })
 }
 
 fn registry_error(error: &RegistryError) -> ImageError {
@@ -210,37 +280,36 @@ fn registry_error(error: &RegistryError) -> ImageError {
     ImageError::io("ask the registry")(std::io::Error::other(text))
 }
 
-/// Names the image in the store, so that the next build asks nobody. What is known of its other
-/// platforms stays, as long as the name still means the same index.
-fn remember(
-    workplace: &Workplace,
-    reference: &Reference,
-    index: Option<Descriptor>,
-    image: PlatformImage,
-    base: &BaseImage,
-) -> Result<(), Failure> {
-    let mut images = vec![image];
-    if let (Some(index), Some(known)) = (&index, workplace.store.image_by_reference(reference)?)
-        && known
-            .index
-            .as_ref()
-            .is_some_and(|known| known.digest == index.digest)
-    {
-        let others = known
-            .images
-            .into_iter()
-            .filter(|other| other.platform != images[0].platform);
-        images.extend(others.collect::<Vec<_>>());
+impl Pulled {
+    /// Names the image in the store, so that the next build asks nobody. What is known of its other
+    /// platforms stays, as long as the name still means the same index.
+    pub(crate) fn remember(
+        &self,
+        workplace: &Workplace,
+        names: &[Reference],
+    ) -> Result<(), Failure> {
+        let mut images = vec![self.image.clone()];
+        let known = workplace.store.image_by_reference(&self.reference)?;
+        if let (Some(index), Some(known)) = (&self.index, known)
+            && known
+                .index
+                .as_ref()
+                .is_some_and(|known| known.digest == index.digest)
+        {
+            let others = known
+                .images
+                .into_iter()
+                .filter(|other| other.platform != images[0].platform);
+            images.extend(others.collect::<Vec<_>>());
+        }
+        let Some(mut record) = ImageRecord::new(images, self.index.clone(), Origin::Pulled) else {
+            return Ok(());
+        };
+        record.created.clone_from(&self.base.config.created);
+        record.tagged_at = Some(environment::timestamp());
+        workplace.layers.publish_image(&record, names)?;
+        Ok(())
     }
-    let Some(mut record) = ImageRecord::new(images, index, Origin::Pulled) else {
-        return Ok(());
-    };
-    record.created.clone_from(&base.config.created);
-    record.tagged_at = Some(environment::timestamp());
-    workplace
-        .layers
-        .publish_image(&record, std::slice::from_ref(reference))?;
-    Ok(())
 }
 
 fn from_store(

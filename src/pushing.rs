@@ -220,9 +220,14 @@ impl Parcel<'_> {
             self.workplace.layers.add_copy(diff_id, copy)?;
         }
         let store = &self.workplace.store;
+        let name = reference.at_digest(self.root.digest);
+        let known = store.image_by_reference(&name)?;
+        if known.is_some_and(|known| known.target() == self.record.target()) {
+            return Ok(());
+        }
         // What was pushed of an image may be another one than the image as a whole.
         if store.resolve(&self.record.id.to_string())?.is_some() {
-            store.tag(&reference.at_digest(self.root.digest), &self.record)?;
+            self.workplace.layers.publish_image(&self.record, &[name])?;
         }
         Ok(())
     }

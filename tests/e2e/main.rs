@@ -35,6 +35,7 @@ mod memory;
 mod mounts;
 mod outputs;
 mod power;
+mod pull;
 mod push;
 mod registries;
 mod rootless;

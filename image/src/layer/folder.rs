@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `index` | the index, see [`super::index_file`] |
 //! | `tree/` | the unpacked layer |
-//! | `blobs.json` | [`BlobRecord`]: which blobs are this layer, and where it came from |
+//! | `blobs.json` | [`BlobRecord`]: which blobs are this layer, where it came from and went to |
 //! | `unsynced` | there until the others are known to be on disk: the ID of the boot in which they were written, and in a second line who wrote them |
 //! | `lock` | held while something of the above is made |
 //!

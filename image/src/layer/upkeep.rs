@@ -99,12 +99,22 @@ impl LayerStore {
         folder.has_tree() || self.has_blob(&folder)
     }
 
+    /// Reports whether the bytes of a layer are here, unpacked or as a blob.
+    #[must_use]
+    pub fn has_bytes_here(&self, diff_id: &DiffId) -> bool {
+        let folder = LayerFolder::new(self.store(), *diff_id);
+        folder.has_tree() || self.has_local_blob(&folder)
+    }
+
     fn has_blob(&self, folder: &LayerFolder<'_>) -> bool {
+        !folder.read_record().origins().is_empty() || self.has_local_blob(folder)
+    }
+
+    fn has_local_blob(&self, folder: &LayerFolder<'_>) -> bool {
         let record = folder.read_record();
-        !record.origins().is_empty()
-            || record
-                .variants()
-                .any(|(_, blob)| self.store().has_blob(&blob.digest))
+        record
+            .variants()
+            .any(|(_, blob)| self.store().has_blob(&blob.digest))
     }
 
     /// Returns the blobs that are this layer, as far as is known; the store may have them or not.
