@@ -7,6 +7,8 @@ use rbuild_image::layer::LayerStore;
 use rbuild_image::store::Wait;
 
 use crate::collect::folders;
+use crate::collect::ignore_missing;
+use crate::collect::notes::notes;
 use crate::database::{self, Database};
 use crate::error::CacheError;
 use crate::flight::sweep_locks;
@@ -85,6 +87,7 @@ pub fn audit(
     let mut faults = Vec::new();
     audit.report.names = audit::check_names(layers, &mut faults)?;
     audit.settle(faults)?;
+    audit.notes()?;
     audit.mounts()?;
     audit.database(database)?;
     Ok(audit.report)
@@ -111,6 +114,25 @@ impl Audit<'_> {
             reason,
             is_repaired,
         });
+    }
+
+    /// What URLs were. An empty note never reached the disk, and is none.
+    fn notes(&mut self) -> Result<(), CacheError> {
+        let store = self.layers.store();
+        for note in notes(store)? {
+            let reason = match note.digest(store) {
+                Ok(None) => continue,
+                Ok(Some(digest)) if store.has_blob(&digest) => continue,
+                Ok(Some(digest)) => format!("leads to blob {digest}, which is not here"),
+                Err(reason) => reason,
+            };
+            let is_repaired = self.repair == Repair::Yes;
+            if is_repaired {
+                ignore_missing(fs_err::remove_file(store.root().join(&note.path)))?;
+            }
+            self.find(note.path, reason, is_repaired);
+        }
+        Ok(())
     }
 
     fn mounts(&mut self) -> Result<(), CacheError> {

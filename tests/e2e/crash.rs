@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::env::user_namespaces;
 use crate::support::processes::{assert_nothing_left, signal, wait_until};
+use crate::support::run::Run;
 use crate::support::{TestEnv, bases, need, users};
 
 const NEEDS: &str = "this needs busybox-static";
@@ -217,6 +218,76 @@ fn killed_at_any_moment() {
         );
     }
     assert_nothing_left(&env.path("store"), &env.store());
+}
+
+/// The commands that change or read a store, killed anywhere: it is sound after each.
+#[test]
+fn other_commands_killed_at_any_moment() {
+    need!(bases::busybox().is_some(), "{NEEDS}");
+    let env = TestEnv::new();
+    let busybox = bases::busybox().unwrap().to_str().unwrap();
+    let import = || {
+        let mut import = env.command();
+        import.env("SOURCE_DATE_EPOCH", "1");
+        import.args(["import", busybox, "busybox"]);
+        import
+    };
+    Run::of(&mut import()).ok();
+    let dockerfile = "FROM busybox\nRUN echo a > /a\nCOPY data /data\nRUN cp /data /copy\n";
+    let text = "text\n".repeat(20_000);
+    let context = env.context("ctx", &[("Dockerfile", dockerfile), ("data", &text)]);
+    let arguments = ["-t", "app:1", "--build-arg=SOURCE_DATE_EPOCH=1"];
+    let id = env.build(&context, &arguments);
+    let archive = env.out("app.tar");
+    let archive = archive.to_str().unwrap();
+    env.rbuild(["save", "-o", archive, "app:1"]).ok();
+    let copy = env.out("copy.tar");
+    let commands: [&[&str]; 8] = [
+        &["load", "-i", archive],
+        &["fsck", "--repair"],
+        &["prune", "-af"],
+        &["load", "-i", archive],
+        &["save", "-o", copy.to_str().unwrap(), "app:1"],
+        &["tag", "app:1", "other:1"],
+        &["builder", "prune", "-af"],
+        &["rmi", "app:1"],
+    ];
+    let mut random = 0x0dd0_5eed_u64;
+    let mut limits = [Duration::from_millis(100); 9];
+    let mut n_killed = 0;
+    for round in 0..72 {
+        let kind = round % 9;
+        let mut command = match commands.get(kind) {
+            Some(arguments) => {
+                let mut command = env.command();
+                command.args(*arguments);
+                command
+            }
+            None => import(),
+        };
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let limit = &mut limits[kind];
+        std::thread::sleep(limit.mul_f64((random >> 40) as f64 / f64::from(1 << 24)));
+        signal(&child, Signal::KILL);
+        let was_killed = child.wait().unwrap().code().is_none();
+        *limit = limit.mul_f64(if was_killed { 1.2 } else { 0.6 });
+        n_killed += usize::from(was_killed);
+        env.rbuild(["fsck"]).ok();
+    }
+    assert!(n_killed > 20, "{n_killed} of 72");
+    Run::of(&mut import()).ok();
+    assert_eq!(env.build(&context, &arguments), id);
+    env.rbuild(["prune", "-af"]).ok();
+    env.rbuild(["fsck"]).ok();
+    for folder in ["layers", "blobs/sha256", "locks", "leases", "tmp"] {
+        let left = fs_err::read_dir(env.store().join(folder)).unwrap().count();
+        assert_eq!(left, 0, "{folder}");
+    }
 }
 
 /// The bytes that `save` writes.

@@ -121,6 +121,77 @@ fn fsck_finds_and_repairs_any_damaged_file() {
     assert!(n_damaged > 12, "{n_damaged}");
 }
 
+/// Files that are cut short, empty, or have changed places.
+#[test]
+fn fsck_finds_and_repairs_files_that_are_not_their_own() {
+    let app = with_app();
+    need!(app.is_some(), "{NEEDS}");
+    let (env, context) = app.unwrap();
+    let id = rebuild(&env, &context);
+    let store = env.store();
+    let is_made = |file: &PathBuf| !file.ends_with("unsynced") && !file.ends_with("lock");
+    let all: Vec<_> = ["blobs", "layers", "images", "refs"]
+        .iter()
+        .flat_map(|below| files(&store, below))
+        .filter(is_made)
+        .collect();
+    let mut n_found = 0;
+    for (n, file) in all.iter().enumerate() {
+        let (Ok(bytes), Ok(other)) = (fs_err::read(file), fs_err::read(&all[n / 2])) else {
+            continue; // gone with the repair of an earlier one
+        };
+        let bad = match n % 3 {
+            0 => &bytes[..bytes.len() - 1],
+            1 => &[],
+            _ => &other[..],
+        };
+        if bad == bytes {
+            continue;
+        }
+        fs_err::remove_file(file).unwrap();
+        fs_err::write(file, bad).unwrap();
+        let found = env.rbuild(["fsck"]);
+        let shown = format!(
+            "{} with {} bytes: {}",
+            file.display(),
+            bad.len(),
+            found.report()
+        );
+        // An empty record of blobs, or one of another name for the same image, is one to go on with.
+        let is_harmless = file.ends_with("blobs.json") || file.starts_with(store.join("refs"));
+        assert!(found.code == Some(1) || is_harmless, "{shown}");
+        n_found += usize::from(found.code == Some(1));
+        env.rbuild(["fsck", "--repair"]).ok();
+        assert_sound(&env);
+        import(&env);
+        assert_eq!(rebuild(&env, &context), id, "{shown}");
+        assert_sound(&env);
+    }
+    assert!(n_found > 8, "{n_found}");
+}
+
+/// What was noted about URLs.
+#[test]
+fn fsck_looks_at_what_was_fetched() {
+    let env = TestEnv::new();
+    env.rbuild(["images"]).ok();
+    let notes = env.store().join("remote/http");
+    fs_err::create_dir_all(&notes).unwrap();
+    let note = |name: &str, text: &str| fs_err::write(notes.join(name), text).unwrap();
+    note("empty.json", "");
+    assert_sound(&env);
+    note("torn.json", "{\"digest\": \"sha2");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    note("lost.json", &format!("{{\"digest\": \"{digest}\"}}"));
+    let run = env.rbuild(["fsck"]).fails(1);
+    for name in ["remote/http/torn.json", "remote/http/lost.json"] {
+        assert!(run.stdout.contains(name), "{}", run.report());
+    }
+    env.rbuild(["fsck", "--repair"]).ok();
+    assert_sound(&env);
+    assert_eq!(files(&env.store(), "remote/http"), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn fsck_notices_what_is_gone() {
     let app = with_app();

@@ -5,6 +5,7 @@
 //! (`docs/store.md`).
 
 pub(crate) mod folders;
+pub(crate) mod notes;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -229,7 +230,7 @@ impl Collection<'_> {
             &gone,
             &records,
             &collector,
-        )?);
+        )?)?;
 
         if self.wish.dry_run {
             for id in &going {
@@ -327,8 +328,8 @@ impl Collection<'_> {
         })
     }
 
-    fn decide(&self, state: &State<'_>) -> Decision {
-        let fetched = fetched(self.layers.store());
+    fn decide(&self, state: &State<'_>) -> Result<Decision, CacheError> {
+        let fetched = fetched(self.layers.store())?;
         let mut decision = Decision {
             blobs: self.loose_blobs(state, &fetched),
             ..Decision::default()
@@ -353,7 +354,7 @@ impl Collection<'_> {
         };
         let records = state.records.iter().filter(is_pointless);
         decision.records = records.map(|record| record.key).collect();
-        decision
+        Ok(decision)
     }
 
     /// Layers that are meant and that nobody needs.
@@ -532,7 +533,7 @@ fn move_away(from: &Path, to: &Path) -> Result<(), CacheError> {
     ignore_missing(fs_err::rename(from, to))
 }
 
-fn ignore_missing(result: io::Result<()>) -> Result<(), CacheError> {
+pub(crate) fn ignore_missing(result: io::Result<()>) -> Result<(), CacheError> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
@@ -540,19 +541,15 @@ fn ignore_missing(result: io::Result<()>) -> Result<(), CacheError> {
 }
 
 /// The blobs that URLs were when they were asked for last, with the notes that say so.
-fn fetched(store: &Store) -> BTreeMap<Digest, Vec<PathBuf>> {
-    #[derive(serde::Deserialize)]
-    struct Note {
-        digest: Digest,
-    }
+fn fetched(store: &Store) -> Result<BTreeMap<Digest, Vec<PathBuf>>, CacheError> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
-    let entries = fs_err::read_dir(store.root().join("remote/http"));
-    for entry in entries.into_iter().flatten().flatten() {
-        let note = fs_err::read(entry.path()).ok();
-        let note = note.and_then(|bytes| serde_json::from_slice::<Note>(&bytes).ok());
-        if let Some(Note { digest }) = note {
-            found.entry(digest).or_default().push(entry.path());
+    for note in notes::notes(store)? {
+        if let Ok(Some(digest)) = note.digest(store) {
+            found
+                .entry(digest)
+                .or_default()
+                .push(store.root().join(note.path));
         }
     }
-    found
+    Ok(found)
 }
