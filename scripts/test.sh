@@ -144,7 +144,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --l
   stage end_to_end 1500 end_to_end
   stage corpus 1200 corpus "$rbuild"
   stage differential 900 differential "$rbuild"
-  stage torture 1000 torture "$rbuild"
+  stage torture 1200 torture "$rbuild"
   stage hadolint 300 hadolint "$rbuild"
   stage fuzz $((900 + 8 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
   stage documentation 600 documentation

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs the torture suite: torture.sh RBUILD [the suite's options ...]
 #
-# Prints the counts; fails only if a case listed in scripts/torture-required.txt does not pass.
-# Without shared data there is nothing to do.
+# Without options it runs as root, and then what is about the sandbox as an ordinary user with
+# subordinate ids. Prints the counts; fails only if a case listed in scripts/torture-required.txt
+# does not pass. Without shared data there is nothing to do.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -17,27 +18,52 @@ fi
 
 work=$WORK/torture
 mkdir -p "$work"
-rm -f "$work/results.json"
-# The suite makes its own folders below one that every user can reach.
+# The suite makes its own folders below one that every user can reach, and users have to reach the
+# program too.
 scratch=$(mktemp -d /var/tmp/rbuild-torture.XXXXXX)
-trap 'rm -rf "$scratch"' EXIT
-as_root env PATH="$PATH" timeout "${RBUILD_TORTURE_SECONDS:-900}" python3 "$suite" run --adapter rbuild \
-  --bin "$rbuild" --json "$work/results.json" --work "$scratch" --jobs 2 --fast "$@" \
-  > "$work/log" 2>&1 || true
-tail -n 3 "$work/log"
-echo "details: $work/log"
-[ -s "$work/results.json" ] || die "the torture suite did not come to its end"
-
+chmod 755 "$scratch"
+trap 'as_root rm -rf "$scratch"' EXIT
+install -m 755 "$rbuild" "$scratch/rbuild"
 failed=0
-while read -r name; do
-  case $name in "" | "#"*) continue ;; esac
-  verdict=$(jq -r --arg id "$name" '.cases[] | select(.id == $id) | .verdict' "$work/results.json")
-  case $verdict in
-    pass | skip) ;;
-    *)
-      echo "must pass: $name: ${verdict:-was not run}"
-      failed=1
-      ;;
-  esac
-done < scripts/torture-required.txt
+
+# run NAME [the suite's options ...]: leaves NAME.json and NAME.log.
+run() {
+  local name=$1
+  shift
+  rm -f "$work/$name.json"
+  as_root env PATH="$PATH" timeout "${RBUILD_TORTURE_SECONDS:-900}" python3 "$suite" run --adapter rbuild \
+    --bin "$scratch/rbuild" --json "$work/$name.json" --work "$scratch/$name" --jobs 2 --fast "$@" \
+    > "$work/$name.log" 2>&1 || true
+  tail -n 3 "$work/$name.log"
+  echo "details: $work/$name.log"
+  [ -s "$work/$name.json" ] || die "the torture suite did not come to its end"
+}
+
+# judge NAME MISSING: MISSING is the verdict of required cases that were not run.
+judge() {
+  local case verdict
+  while read -r case; do
+    case $case in "" | "#"*) continue ;; esac
+    verdict=$(jq -r --arg id "$case" '.cases[] | select(.id == $id) | .verdict' "$work/$1.json")
+    case ${verdict:-$2} in
+      pass | skip) ;;
+      *)
+        echo "must pass ($1): $case: ${verdict:-was not run}"
+        failed=1
+        ;;
+    esac
+  done < scripts/torture-required.txt
+}
+
+if [ $# -gt 0 ]; then
+  run chosen "$@"
+  judge chosen skip
+  exit $failed
+fi
+run root
+judge root missing
+if id rbuild-sub > /dev/null 2>&1; then
+  run user --user rbuild-sub --only 'sandbox/*,secret/*,mount/*,tar/layer-*,ctx/race-*'
+  judge user skip
+fi
 exit $failed

@@ -11,11 +11,12 @@ use rbuild_planner::FileSource;
 use rbuild_planner::remote::{GitSource, HttpSource, Mtime, UrlLogin};
 use rbuild_registry::Settings;
 use rbuild_remote::{
-    Body, Cancelled, Checkout, Commit, Login, MtimeOf, Remote, RemoteError, Repository, Secret,
-    Tree, UrlFile,
+    Body, Cancelled, Checkout, Commit, Login, MAX_BODY, MtimeOf, Remote, RemoteError, Repository,
+    Secret, Tree, UrlFile,
 };
 
 use crate::environment::variable;
+use crate::size::limit;
 
 /// Variables that git gets under the same name.
 const GIT_VARIABLES: &[&str] = &[
@@ -157,7 +158,9 @@ impl Fetching {
                 String::from_utf8(value.to_vec()).ok().map(Secret::new)
             };
             let environment = git_environment();
-            let remote = Remote::new(store.clone(), settings, Box::new(secret), environment);
+            let max_body = limit("RBUILD_MAX_DOWNLOAD", MAX_BODY)?;
+            let remote = Remote::new(store.clone(), settings, Box::new(secret), environment)
+                .with_max_body(max_body);
             Ok((store, remote))
         });
         opened.as_ref().map_err(|problem| problem.clone().into())

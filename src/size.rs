@@ -1,5 +1,14 @@
 //! Sizes as people write them.
 
+use crate::environment;
+
+/// Returns the size in an environment variable, or what holds if it is unset.
+pub(crate) fn limit(variable: &str, default: u64) -> Result<u64, String> {
+    environment::variable(variable).map_or(Ok(default), |text| {
+        parse_size(&text).map_err(|problem| format!("{variable}: {problem}"))
+    })
+}
+
 /// Bytes of a size: a number with a decimal unit as Docker has them (`20GB`, `1.5g`, `512MB`), or a
 /// binary one (`20GiB`); without a unit, bytes.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {

@@ -28,7 +28,9 @@ pub enum RemoteError {
         source: io::Error,
     },
     /// A file is larger than is read.
-    #[error("{subject}: larger than {limit_bytes} bytes")]
+    #[error(
+        "{subject} is larger than the {limit_bytes} bytes that are allowed or free on the disk"
+    )]
     TooLarge {
         /// The URL, without its query.
         subject: String,

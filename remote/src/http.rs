@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Cancelled, Login, Remote, RemoteError, name_of};
 
-/// A body that is larger than this is refused, in bytes.
-const MAX_BODY: u64 = 32 << 30;
+/// A body that is larger than this is refused, unless somebody says otherwise, in bytes.
+pub const MAX_BODY: u64 = 32 << 30;
 
 /// A record that is larger than this is none.
 const MAX_RECORD: u64 = 64 << 10;
@@ -159,16 +159,18 @@ impl Remote {
             record.last_modified = page.last_modified.or(record.last_modified);
             return Ok(Ok(record));
         }
+        // Who sends without an end gets no more than there is room for.
+        let limit_bytes = self.max_body.min(self.store.free_bytes());
         let too_large = || RemoteError::TooLarge {
             subject: "the file".to_owned(),
-            limit_bytes: MAX_BODY,
+            limit_bytes,
         };
         if page.is_unmodified {
             return Err(io::Error::other(
                 "\"not modified\" to a question without conditions",
             ));
         }
-        if page.length.is_some_and(|length| length > MAX_BODY) {
+        if page.length.is_some_and(|length| length > limit_bytes) {
             return Ok(Err(too_large()));
         }
         let mut writer = match self.store.blob_writer() {
@@ -191,7 +193,7 @@ impl Remote {
             if let Err(error) = writer.write_all(&buffer[..n_bytes]) {
                 return Ok(Err(RemoteError::file("store what is fetched")(error)));
             }
-            if writer.size() > MAX_BODY {
+            if writer.size() > limit_bytes {
                 return Ok(Err(too_large()));
             }
         }

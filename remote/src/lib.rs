@@ -32,7 +32,7 @@ use rbuild_registry::{RegistryError, Settings, Web};
 
 pub use error::RemoteError;
 pub use git::{Checkout, Commit, MtimeOf, Repository, Tree};
-pub use http::{Body, UrlFile};
+pub use http::{Body, MAX_BODY, UrlFile};
 pub use rbuild_registry::Secret;
 
 /// Returns the value of a secret by its id.
@@ -58,6 +58,7 @@ pub struct Remote {
     git_environment: Vec<(String, String)>,
     web: OnceLock<Result<Web, Arc<RegistryError>>>,
     asked: http::Asked,
+    max_body: u64,
 }
 
 impl Remote {
@@ -77,7 +78,15 @@ impl Remote {
             git_environment,
             web: OnceLock::new(),
             asked: http::Asked::default(),
+            max_body: MAX_BODY,
         }
+    }
+
+    /// Has files of the web that are larger refused, in bytes.
+    #[must_use]
+    pub fn with_max_body(mut self, max_body: u64) -> Self {
+        self.max_body = max_body;
+        self
     }
 
     /// The folder in which a kind of remote files is remembered; made if it is not there.

@@ -10,11 +10,13 @@ use rustix::fd::AsFd as _;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::report::Failure;
+use crate::size::limit;
 
 /// Bytes that tell an archive from a Dockerfile: one tar header.
 pub(super) const START: usize = 512;
 
-/// Unpacked bytes of an archive; one that goes on is refused.
+/// Unpacked bytes of an archive, unless `RBUILD_MAX_UNPACKED` says otherwise; one that goes on is
+/// refused.
 const MAX_UNPACKED: u64 = 64 << 30;
 
 /// Tells whether a file that starts like this is a tar archive, plain or compressed.
@@ -51,8 +53,11 @@ pub(super) fn unpack_into(
     archive: Box<dyn Read + Send + '_>,
     dest: &Path,
 ) -> Result<Option<i64>, Failure> {
+    let allowed = limit("RBUILD_MAX_UNPACKED", MAX_UNPACKED).map_err(Failure::Usage)?;
+    let disk = rustix::fs::statvfs(dest);
+    let free = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     let unpack_all = || -> Result<Option<i64>, ImageError> {
-        let (_, mut decoded) = decompress(archive, Some(MAX_UNPACKED))?;
+        let (_, mut decoded) = decompress(archive, Some(allowed.min(free)))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(CWD, dest, flags, Mode::empty())
             .map_err(|errno| ImageError::io("open a folder of the store")(errno.into()))?;

@@ -195,3 +195,27 @@ fn a_context_that_is_nowhere() {
         .fails(1)
         .says("unable to prepare context: path \"nowhere\" not found");
 }
+
+#[test]
+fn archives_are_no_larger_than_is_allowed() {
+    let env = TestEnv::new();
+    let zeros = "\0".repeat(3_000_000);
+    let bomb = gzip(&archive(&[("Dockerfile", DOCKERFILE), ("f", &zeros)]));
+    assert!(bomb.len() < 10_000);
+    for (most, is_fine) in [("2MB", false), ("4MB", true)] {
+        let file = env.path("stdin");
+        fs_err::write(&file, &bomb).unwrap();
+        let stdin = fs_err::File::open(&file).unwrap().into_parts().0;
+        let mut command = command(&env, &["-"]);
+        let run = Run::of(
+            command
+                .env("RBUILD_MAX_UNPACKED", most)
+                .stdin(Stdio::from(stdin)),
+        );
+        if is_fine {
+            run.ok();
+        } else {
+            run.fails(1).says("is larger than 2000000 bytes");
+        }
+    }
+}

@@ -323,3 +323,25 @@ fn plans_do_not_ask() {
     }
     assert!(web.take_asked().is_empty());
 }
+
+/// With and without a length that the server announces.
+#[test]
+fn files_are_no_larger_than_is_allowed() {
+    let env = TestEnv::new();
+    let web = Web::start();
+    web.put("/f", vec![b'x'; 2000], &[]);
+    let dockerfile = format!("FROM scratch\nADD {} /\n", web.url("/f"));
+    for (most, is_fine) in [("1999", false), ("2000", true)] {
+        let mut command = command(&env, &dockerfile);
+        let run = Run::of(command.env("RBUILD_MAX_DOWNLOAD", most));
+        if is_fine {
+            run.ok();
+        } else {
+            run.fails(1).says("is larger than the 1999 bytes");
+        }
+    }
+    let mut command = command(&env, &dockerfile);
+    Run::of(command.env("RBUILD_MAX_DOWNLOAD", "much"))
+        .fails(1)
+        .says("RBUILD_MAX_DOWNLOAD");
+}

@@ -101,7 +101,10 @@ pub(super) fn unpack(
         file,
         hasher: blake3::Hasher::new(),
     };
-    let Ok((_, decoder)) = decompress(Box::new(&mut input), None) else {
+    // A bomb ends before the disk is full.
+    let disk = rustix::fs::statvfs(staging);
+    let free = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let Ok((_, decoder)) = decompress(Box::new(&mut input), Some(free)) else {
         return Ok(None);
     };
     let buffered = BufReader::with_capacity(BUFFER_SIZE, decoder);

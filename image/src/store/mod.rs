@@ -122,6 +122,13 @@ impl Store {
         &self.root
     }
 
+    /// Returns how many more bytes fit on the store's disk; any number if the disk does not say.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(&self.root)
+            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// Returns where a blob lies, whether or not it does.
     #[must_use]
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
