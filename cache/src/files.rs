@@ -90,7 +90,13 @@ impl FileDigests {
             db.query_row(
                 "SELECT used, entries FROM contexts WHERE context = ?1",
                 [&context[..]],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                // A row of the wrong shape knows nothing.
+                |row| {
+                    Ok((
+                        row.get(0).unwrap_or_default(),
+                        row.get(1).unwrap_or_default(),
+                    ))
+                },
             )
             .optional()
         })?;

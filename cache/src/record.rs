@@ -114,26 +114,10 @@ impl Database {
             db.prepare_cached(
                 "SELECT diff_id, content, size, created, duration FROM records WHERE key = ?1",
             )?
-            .query_row([&key.0[..]], |row| {
-                Ok((
-                    row.get::<_, Vec<u8>>(0)?,
-                    row.get::<_, Vec<u8>>(1)?,
-                    row.get::<_, i64>(2)?,
-                    row.get::<_, i64>(3)?,
-                    row.get::<_, i64>(4)?,
-                ))
-            })
+            .query_row([&key.0[..]], |row| Ok(found(row)))
             .optional()
         })?;
-        Ok(row.and_then(|(diff_id, content, size, created, duration)| {
-            Some(Record {
-                diff_id: DiffId(Digest::from_bytes(diff_id.try_into().ok()?)),
-                content: content.try_into().ok()?,
-                size: u64::try_from(size).ok()?,
-                created,
-                duration: Duration::from_millis(u64::try_from(duration).ok()?),
-            })
-        }))
+        Ok(row.flatten())
     }
 
     /// Keeps what a step produced, with the leaves of its key; replaces an earlier record. Counts
@@ -234,6 +218,19 @@ impl Database {
     }
 }
 
+/// Reads a row of one record; `None` if it has the wrong shape.
+fn found(row: &rusqlite::Row<'_>) -> Option<Record> {
+    let bytes = |column| row.get::<_, Vec<u8>>(column).ok();
+    let number = |column| row.get::<_, i64>(column).ok();
+    Some(Record {
+        diff_id: DiffId(Digest::from_bytes(bytes(0)?.try_into().ok()?)),
+        content: bytes(1)?.try_into().ok()?,
+        size: u64::try_from(number(2)?).ok()?,
+        created: number(3)?,
+        duration: Duration::from_millis(u64::try_from(number(4)?).ok()?),
+    })
+}
+
 /// Reads a row; `None` if it has the wrong shape.
 fn kept(row: &rusqlite::Row<'_>) -> Option<Kept> {
     let bytes = |column| row.get::<_, Vec<u8>>(column).ok();
@@ -273,6 +270,34 @@ mod tests {
         assert_eq!(database.record(&key).unwrap(), Some(record));
         database.drop_record(&key).unwrap();
         assert_eq!(database.record(&key).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_of_the_wrong_shape_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(&dir.path().join("db")).unwrap();
+        let (key, leaves) = KeyBuilder::new("run").finish();
+        let record = Record {
+            diff_id: DiffId(Digest::of(b"layer")),
+            content: [9; 32],
+            size: 12,
+            created: 1,
+            duration: Duration::ZERO,
+        };
+        for column in ["diff_id", "content", "size", "created", "duration"] {
+            for value in ["'text'", "x'00'", "1.5", "-1"] {
+                database
+                    .keep_record(&key, &record, "RUN true", &leaves, 1)
+                    .unwrap();
+                let damage = format!("UPDATE records SET {column} = {value}");
+                database
+                    .with("damage a record", |db| db.execute(&damage, []))
+                    .unwrap();
+                let found = database.record(&key).unwrap();
+                let is_time = (column, value) == ("created", "-1");
+                assert_eq!(found.is_some(), is_time, "{damage}");
+            }
+        }
     }
 
     #[test]
