@@ -117,7 +117,7 @@ impl Asked {
         }
     }
 
-    /// Looking finds what planning finds.
+    /// Looking finds nothing wrong with what can be built.
     fn inspect(&self, dockerfile: &Dockerfile, source: &[u8], is_sound: bool) {
         let mut bases = BaseImages::new();
         for _ in 0..MAX_ROUNDS {
@@ -126,7 +126,7 @@ impl Asked {
                 Inspected::Done(found) => {
                     check_findings(&found.errors, source);
                     check_findings(&found.warnings, source);
-                    assert_eq!(found.errors.is_empty(), is_sound, "{:?}", found.errors);
+                    assert!(!is_sound || found.errors.is_empty(), "{:?}", found.errors);
                     return;
                 }
             }

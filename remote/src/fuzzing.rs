@@ -49,7 +49,14 @@ fn url(text: &str) {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
         Some("http" | "https" | "git" | "ssh") => {}
-        _ => assert!(text.contains('@') && !text.starts_with(['/', '.'])),
+        // A colon before any slash makes it a host's, whatever the user is called.
+        _ => {
+            let authority = text.split(':').next().unwrap_or_default();
+            assert!(
+                authority.contains('@') && !authority.contains('/'),
+                "{text}"
+            );
+        }
     }
     let is_transport = text.split_once("::").is_some_and(|(name, _)| {
         name.chars()

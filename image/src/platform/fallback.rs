@@ -26,7 +26,8 @@ pub(super) fn arm64_variants(variant: &str) -> Vec<String> {
         (major, 0) => format!("v{major}"),
         (major, minor) => format!("v{major}.{minor}"),
     };
-    let version = variant.strip_prefix('v').unwrap_or("8");
+    let version = if variant.is_empty() { "v8" } else { variant };
+    let version = version.strip_prefix('v').unwrap_or_default();
     let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
     match (major, minor.parse::<u32>()) {
         ("8", Ok(minor @ 0..100)) => (0..=minor).rev().map(|n| name(8, n)).collect(),

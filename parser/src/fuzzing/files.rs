@@ -79,9 +79,17 @@ fn check_head(head: &Head, source: &[u8]) {
     assert!(head.span.start <= head.line_span.start && head.line_span.end <= head.span.end);
     check_words([&head.keyword], head, source);
     let mut end = head.line_span.end;
-    for heredoc in &head.heredocs {
+    for (place, heredoc) in head.heredocs.iter().enumerate() {
         check_span(heredoc.span, source);
-        assert!(heredoc.span.start >= end && heredoc.span.end <= head.span.end);
+        // A word without a body of its own has that of another word, or none.
+        let mut before = head.heredocs[..place].iter();
+        if before.any(|other| other.span == heredoc.span) || heredoc.span.end <= head.line_span.end
+        {
+            continue;
+        }
+        let outer = Span::new(end, head.span.end);
+        let is_within = outer.start <= heredoc.span.start && heredoc.span.end <= outer.end;
+        assert!(is_within, "{heredoc:?} in {outer:?}");
         end = heredoc.span.end;
         let body = &source[heredoc.span.start..heredoc.span.end];
         // What is no UTF-8 is replaced, and so are the line ends of DOS.

@@ -66,7 +66,8 @@ fn by_definition(source: &[u8], path: &[u8]) -> Option<bool> {
     let text = std::str::from_utf8(source).ok()?;
     let path = std::str::from_utf8(path).ok()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "*?/!\n".contains(c);
-    if text.len() > 64 || path.len() > 64 || !text.chars().all(is_plain) {
+    let is_long = text.len() > 64 || path.len() > 64;
+    if is_long || path.contains('\n') || !text.chars().all(is_plain) {
         return None;
     }
     let mut is_excluded = false;
@@ -76,7 +77,13 @@ fn by_definition(source: &[u8], path: &[u8]) -> Option<bool> {
             None => (false, line),
         };
         let is_short = !pattern.contains("//") && !pattern.ends_with('/') && !pattern.is_empty();
-        if !is_short || pattern.contains('!') || pattern.contains("***") {
+        // `**` in front of a name is not folders, but any beginning.
+        let is_odd = ["!", "***"].iter().any(|odd| pattern.contains(odd))
+            || pattern
+                .split("**")
+                .skip(1)
+                .any(|rest| !rest.is_empty() && !rest.starts_with('/'));
+        if !is_short || is_odd {
             return None;
         }
         let pattern: Vec<char> = pattern

@@ -1,8 +1,6 @@
 //! Expansion of variables.
 
-use crate::expand::{
-    ExpandError, MAX_EXPANSION, NoVariables, expand_heredoc, expand_word, expand_words,
-};
+use crate::expand::{MAX_EXPANSION, NoVariables, expand_heredoc, expand_word, expand_words};
 
 const VARIABLES: [(&str, &str); 5] = [
     ("HOME", "/root"),
@@ -63,7 +61,8 @@ pub fn expansion(input: &[u8]) {
         let found = word.map(|found| found.text);
         match expected {
             Ok(expected) => assert_eq!(found.as_ref(), Ok(&expected)),
-            Err(Required) => assert!(matches!(found, Err(ExpandError::Required { .. }))),
+            // Another `${` that is never closed may be to blame instead.
+            Err(Required) => assert!(found.is_err()),
         }
     }
 }
