@@ -21,6 +21,10 @@ const MAX_TEXT: usize = 512 << 20;
 /// Most links that are followed for one path.
 const MAX_LINKS: usize = 40;
 
+/// Most folders that are gone through for all paths together: each of a few million short entries
+/// could lead through the longest targets of as many links as are followed.
+const MAX_STEPS: usize = 50_000_000;
+
 /// What an entry means for files and their names on disk. All else is made from the index in the
 /// end, so that there is no link on disk while files are written.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub(super) struct Assembler {
     linked: BTreeSet<u64>,
     n_files: u64,
     text: usize,
+    /// Folders gone through so far.
+    n_steps: usize,
     /// The last directory as written and what it came to, until a link may change that.
     last_parent: Option<(LayerPath, LayerPath)>,
 }
@@ -360,6 +366,12 @@ impl Assembler {
                 path::pop(&mut place);
                 continue;
             }
+            self.n_steps += 1;
+            if self.n_steps > MAX_STEPS {
+                return Err(ImageError::bad_archive(
+                    "its paths lead through too many links",
+                ));
+            }
             let length = place.len();
             path::push(&mut place, &name);
             match self.get(&place).map(|entry| &entry.kind) {
@@ -404,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_of_a_file_counts_with_its_attributes() {
+    fn what_an_archive_may_cost_is_limited() {
         let mut file = implied_directory(b"file");
         file.kind = EntryKind::File {
             size: 0,
@@ -419,8 +431,18 @@ mod tests {
             text: MAX_TEXT - 100_000,
             ..Assembler::default()
         };
-        assembler.place(TarItem::Entry(file)).unwrap();
+        assembler.place(TarItem::Entry(file.clone())).unwrap();
         let error = assembler.place(TarItem::Entry(link)).unwrap_err();
         assert!(error.to_string().contains("too many entries"), "{error}");
+        // So does each folder on the way.
+        let mut assembler = Assembler {
+            n_steps: MAX_STEPS - 2,
+            ..Assembler::default()
+        };
+        file.path = b"a/b/c".to_vec();
+        assembler.place(TarItem::Entry(file.clone())).unwrap();
+        file.path = b"x/c".to_vec();
+        let error = assembler.place(TarItem::Entry(file)).unwrap_err();
+        assert!(error.to_string().contains("too many links"), "{error}");
     }
 }
