@@ -8,6 +8,7 @@ mod assemble;
 mod cancel;
 mod context;
 mod diff;
+mod dress;
 mod emulation;
 mod error;
 mod event;

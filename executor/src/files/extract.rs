@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{CWD, FileType, Mode};
 
 use super::Selection;
 use super::error::{FilesError, shown};
 use super::node::Node;
+use crate::dress::dress;
 
 /// Bytes read at once; each copying thread has one buffer.
 const BUFFER_SIZE: usize = 128 * 1024;
@@ -139,31 +140,9 @@ impl Extraction<'_> {
         self.dress(to, entry)
     }
 
-    /// Gives a file that was just made its owner, mode, attributes and time.
     fn dress(&self, place: &Path, entry: &Entry) -> Result<(), FilesError> {
-        let failed = |errno: rustix::io::Errno| cannot("make a copy of", entry, errno.into());
-        if !self.owners_are_fake {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            rustix::fs::chownat(CWD, place, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(failed)?;
-        }
-        if !matches!(entry.kind, EntryKind::Symlink { .. }) {
-            rustix::fs::chmod(place, Mode::from_raw_mode(entry.mode)).map_err(failed)?;
-            for (name, value) in &entry.xattrs {
-                // Where attributes are not supported, a build without them beats none.
-                rustix::fs::lsetxattr(place, OsStr::from_bytes(name), value, XattrFlags::empty())
-                    .unwrap_or(());
-            }
-        }
-        let time = Timespec {
-            tv_sec: entry.mtime.seconds,
-            tv_nsec: entry.mtime.nanoseconds.into(),
-        };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        rustix::fs::utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
+        dress(place, entry, self.owners_are_fake)
+            .map_err(|errno| cannot("make a copy of", entry, errno.into()))
     }
 }
 

@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rbuild_image::layer::entry::Entry;
 use rbuild_image::layer::{Follow, Rootfs, path as layer_path};
 use rbuild_sandbox::TargetKind;
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::Mode;
 
+use crate::dress::dress;
 use crate::error::StepError;
 
 /// Whether directories that layers only imply get their right metadata.
@@ -57,7 +57,14 @@ impl Skeleton<'_> {
         // Children first: making them changed their parents' times.
         for directory in directories.iter().rev() {
             if let Some(found) = self.lower.lookup(directory) {
-                self.copy_metadata(&place(into, directory), found.entry)?;
+                let path = place(into, directory);
+                dress(&path, found.entry, self.owners_are_fake).map_err(|errno| {
+                    StepError::File {
+                        doing: "make a copy of",
+                        path,
+                        source: errno.into(),
+                    }
+                })?;
             }
         }
         Ok(directories.len() > 1 || !missing.files.is_empty())
@@ -116,39 +123,6 @@ impl Skeleton<'_> {
             };
         }
         Ok(missing)
-    }
-
-    fn copy_metadata(&self, path: &Path, entry: &Entry) -> Result<(), StepError> {
-        let failed = |doing| {
-            move |error: rustix::io::Errno| StepError::File {
-                doing,
-                path: path.to_owned(),
-                source: error.into(),
-            }
-        };
-        if !self.owners_are_fake {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(failed("change the owner of"))?;
-        }
-        rustix::fs::chmod(path, Mode::from_raw_mode(entry.mode))
-            .map_err(failed("change the mode of"))?;
-        for (name, value) in &entry.xattrs {
-            // An attribute that is missing on a directory only for the time of the step does less
-            // harm than a build that fails where attributes are not supported.
-            rustix::fs::lsetxattr(path, OsStr::from_bytes(name), value, XattrFlags::empty())
-                .unwrap_or(());
-        }
-        let time = Timespec {
-            tv_sec: entry.mtime.seconds,
-            tv_nsec: entry.mtime.nanoseconds.into(),
-        };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(failed("set the times of"))
     }
 }
 
