@@ -10,8 +10,9 @@ use crate::units::human_size;
 
 /// How often lines of a terminal are drawn at most.
 const FRAME: Duration = Duration::from_millis(100);
-/// Width of a bar.
+/// Width of a bar, and of a terminal that has room for one.
 const BAR: u64 = 50;
+const ROOM_FOR_BAR: usize = 110;
 
 /// The lines. Any number of threads may change them.
 #[derive(Debug)]
@@ -75,7 +76,9 @@ impl Transfers {
     /// Notes how many bytes of the layer `id` have gone the way. Shown on terminals only.
     pub(crate) fn moved(&self, id: &str, status: &str, n_done: u64, n_total: u64) {
         if self.mode == Mode::Tty {
-            self.change(id, status, bar(n_done, n_total), n_done >= n_total);
+            let (width, _) = terminal_size();
+            let bar = bar(n_done, n_total, width > ROOM_FOR_BAR);
+            self.change(id, status, bar, n_done >= n_total);
         }
     }
 
@@ -143,9 +146,12 @@ impl Drop for Transfers {
     }
 }
 
-/// `[=====>     ]  1.5MB/3MB`
-fn bar(n_done: u64, n_total: u64) -> String {
+/// `[=====>     ]  1.5MB/3MB`, or the numbers alone.
+fn bar(n_done: u64, n_total: u64, has_room: bool) -> String {
     let n_done = n_done.min(n_total);
+    if !has_room {
+        return format!("{}/{}", human_size(n_done), human_size(n_total));
+    }
     let filled = match n_total {
         0 => BAR,
         total => {
@@ -186,13 +192,23 @@ mod tests {
 
     #[test]
     fn bars() {
-        assert_eq!(bar(0, 10), format!("[>{}]       0B/10B", " ".repeat(50)));
+        assert_eq!(bar(7, 5, false), "5B/5B");
         assert_eq!(
-            bar(1_500_000, 3_000_000),
+            bar(0, 10, true),
+            format!("[>{}]       0B/10B", " ".repeat(50))
+        );
+        assert_eq!(
+            bar(1_500_000, 3_000_000, true),
             format!("[{}>{}]    1.5MB/3MB", "=".repeat(25), " ".repeat(25))
         );
-        assert_eq!(bar(7, 5), format!("[{}>]       5B/5B", "=".repeat(50)));
-        assert_eq!(bar(0, 0), format!("[{}>]       0B/0B", "=".repeat(50)));
+        assert_eq!(
+            bar(7, 5, true),
+            format!("[{}>]       5B/5B", "=".repeat(50))
+        );
+        assert_eq!(
+            bar(0, 0, true),
+            format!("[{}>]       0B/0B", "=".repeat(50))
+        );
     }
 
     #[test]

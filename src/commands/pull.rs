@@ -143,11 +143,11 @@ impl Pull<'_> {
             return Ok(News::UpToDate);
         }
         let found = from_registry(self.workplace, reference, &self.platform)?;
-        let n_fetched = self.fetch_layers(&found)?;
         let is_known = known
             .as_ref()
             .and_then(ImageRecord::target)
             .is_some_and(|target| target.digest == found.root.digest);
+        let n_fetched = self.fetch_layers(&found, is_known)?;
         let by_digest = reference.at_digest(found.root.digest);
         found.remember(self.workplace, &[reference.clone(), by_digest])?;
         self.warn_of_platform(reference, &found);
@@ -193,8 +193,9 @@ impl Pull<'_> {
         Ok(is_same.then_some(target.digest))
     }
 
-    /// Fetches the layers that are not here; returns how many.
-    fn fetch_layers(&self, found: &Pulled) -> Result<usize, Failure> {
+    /// Fetches the layers that are not here; returns how many. Of an image that is known and complete
+    /// nothing is shown.
+    fn fetch_layers(&self, found: &Pulled, is_known: bool) -> Result<usize, Failure> {
         let layers: Vec<(&DiffId, &Descriptor)> =
             found.base.diff_ids.iter().zip(&found.layers).collect();
         let mut missing = Vec::new();
@@ -208,7 +209,7 @@ impl Pull<'_> {
                 missing.push((*diff_id, *layer));
             }
         }
-        if missing.is_empty() {
+        if missing.is_empty() && is_known {
             return Ok(0);
         }
         for (_, layer) in &layers {

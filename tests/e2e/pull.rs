@@ -80,6 +80,7 @@ fn an_image_is_pulled_once() {
         "{removed}"
     );
     let pulled = env.rbuild(["pull", &by_digest]).ok().stdout;
+    assert!(pulled.contains(": Already exists\n"), "{pulled}");
     assert!(
         pulled.contains("Status: Downloaded newer image for"),
         "{pulled}"
