@@ -65,6 +65,13 @@ impl Origins {
         drop(self.observer.set(Box::new(observer)));
     }
 
+    /// Breaks off what registries are asked, in every thread.
+    pub(crate) fn cancel(&self) {
+        if let Some(Ok(client)) = self.client.get() {
+            client.cancel();
+        }
+    }
+
     /// Returns the registry client.
     pub(crate) fn client(&self) -> Result<&Client, String> {
         let make = || {

@@ -11,12 +11,13 @@ use rbuild_planner::FileSource;
 use rbuild_planner::remote::{GitSource, HttpSource, Mtime, UrlLogin};
 use rbuild_registry::Settings;
 use rbuild_remote::{
-    Body, Cancelled, Checkout, Commit, Login, MAX_BODY, MtimeOf, Remote, RemoteError, Repository,
-    Secret, Tree, UrlFile,
+    Body, Checkout, Commit, Login, MAX_BODY, MtimeOf, Remote, RemoteError, Repository, Secret,
+    Tree, UrlFile,
 };
 
 use crate::environment::variable;
 use crate::size::limit;
+use crate::stop::Stop;
 
 /// Variables that git gets under the same name.
 const GIT_VARIABLES: &[&str] = &[
@@ -44,7 +45,8 @@ const RENAMED_VARIABLES: &[(&str, &str)] = &[
 pub(crate) struct Fetching {
     root: PathBuf,
     secrets: Arc<Secrets>,
-    opened: OnceLock<Result<(Store, Remote), String>>,
+    opened: Arc<OnceLock<Result<(Store, Remote), String>>>,
+    stop: Arc<Stop>,
     /// What revisions meant when they were asked for: each is asked once.
     commits: Mutex<HashMap<GitSource, Commit>>,
 }
@@ -57,13 +59,26 @@ impl std::fmt::Debug for Fetching {
 
 impl Fetching {
     /// Fetches into the store in `root`, with the build's secrets where servers want them.
-    pub(crate) fn new(root: &Path, secrets: Arc<Secrets>) -> Self {
+    pub(crate) fn new(root: &Path, secrets: Arc<Secrets>, stop: Arc<Stop>) -> Self {
+        let opened: Arc<OnceLock<Result<(Store, Remote), String>>> = Arc::default();
+        let fetched = Arc::clone(&opened);
+        stop.on_stop(move || {
+            if let Some(Ok((_, remote))) = fetched.get() {
+                remote.cancel();
+            }
+        });
         Self {
             root: root.to_owned(),
             secrets,
-            opened: OnceLock::new(),
+            opened,
+            stop,
             commits: Mutex::default(),
         }
+    }
+
+    /// What ends fetching early.
+    pub(crate) fn stop(&self) -> &Arc<Stop> {
+        &self.stop
     }
 
     /// The store that is fetched into.
@@ -75,9 +90,8 @@ impl Fetching {
     pub(crate) fn open_file(
         &self,
         source: &HttpSource,
-        cancelled: Cancelled<'_>,
     ) -> Result<(Verified<fs_err::File>, Option<i64>), RemoteFailure> {
-        let body = self.body(source, cancelled)?;
+        let body = self.body(source)?;
         let file = self.store()?.open_blob(&body.digest)?;
         let expected = Descriptor::new("", body.digest, body.size);
         Ok((Verified::new(file, expected), body.last_modified))
@@ -87,19 +101,15 @@ impl Fetching {
     /// when the commit was made.
     pub(crate) fn time_of(&self, source: &FileSource) -> Result<Option<i64>, RemoteFailure> {
         match source {
-            FileSource::Http(http) => Ok(self.body(http, &|| false)?.last_modified),
-            FileSource::Git(git) => Ok(Some(self.check_out(git, &|| false)?.committed)),
+            FileSource::Http(http) => Ok(self.body(http)?.last_modified),
+            FileSource::Git(git) => Ok(Some(self.check_out(git)?.committed)),
             FileSource::Path { .. } | FileSource::Inline { .. } => Ok(None),
         }
     }
 
     /// Brings a commit's files.
-    pub(crate) fn check_out(
-        &self,
-        source: &GitSource,
-        cancelled: Cancelled<'_>,
-    ) -> Result<Checkout, RemoteFailure> {
-        let commit = self.find_commit(source, cancelled)?;
+    pub(crate) fn check_out(&self, source: &GitSource) -> Result<Checkout, RemoteFailure> {
+        let commit = self.find_commit(source)?;
         let tree = Tree {
             keep_git_dir: source.keep_git_dir.unwrap_or(false),
             submodules: source.submodules,
@@ -112,15 +122,11 @@ impl Fetching {
         let repository = repository(source, login.as_ref());
         let checkout = self
             .remote()?
-            .checkout(&repository, &commit, tree, cancelled);
+            .checkout(&repository, &commit, tree, &|| self.stop.is_stopped());
         Ok(checkout?)
     }
 
-    fn find_commit(
-        &self,
-        source: &GitSource,
-        cancelled: Cancelled<'_>,
-    ) -> Result<Commit, RemoteFailure> {
+    fn find_commit(&self, source: &GitSource) -> Result<Commit, RemoteFailure> {
         let known = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(commit) = known.get(source) {
             return Ok(commit.clone());
@@ -128,20 +134,22 @@ impl Fetching {
         drop(known);
         let login = source.login.as_ref().map(login);
         let repository = repository(source, login.as_ref());
-        let commit = self.remote()?.commit(&repository, cancelled)?;
+        let commit = self
+            .remote()?
+            .commit(&repository, &|| self.stop.is_stopped())?;
         let mut known = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever asked first is right: the build has one idea of a revision.
         Ok(known.entry(source.clone()).or_insert(commit).clone())
     }
 
-    fn body(&self, source: &HttpSource, cancelled: Cancelled<'_>) -> Result<Body, RemoteFailure> {
+    fn body(&self, source: &HttpSource) -> Result<Body, RemoteFailure> {
         let login = source.login.as_ref().map(login);
         let wanted = UrlFile {
             url: &source.url,
             login: login.as_ref(),
             checksum: source.checksum.as_ref(),
         };
-        Ok(self.remote()?.fetch(&wanted, cancelled)?)
+        Ok(self.remote()?.fetch(&wanted, &|| self.stop.is_stopped())?)
     }
 
     fn remote(&self) -> Result<&Remote, RemoteFailure> {
@@ -168,8 +176,8 @@ impl Fetching {
 }
 
 impl Remotes for Fetching {
-    fn file(&self, source: &HttpSource, cancel: &Cancel) -> Result<RemoteFile, RemoteFailure> {
-        let body = self.body(source, &|| cancel.is_cancelled())?;
+    fn file(&self, source: &HttpSource, _cancel: &Cancel) -> Result<RemoteFile, RemoteFailure> {
+        let body = self.body(source)?;
         Ok(RemoteFile {
             path: self.store()?.blob_path(&body.digest),
             content: body.content,
@@ -182,17 +190,17 @@ impl Remotes for Fetching {
         Ok(self.remote()?.forget(&source.url)?)
     }
 
-    fn commit(&self, source: &GitSource, cancel: &Cancel) -> Result<String, RemoteFailure> {
-        Ok(self.find_commit(source, &|| cancel.is_cancelled())?.id)
+    fn commit(&self, source: &GitSource, _cancel: &Cancel) -> Result<String, RemoteFailure> {
+        Ok(self.find_commit(source)?.id)
     }
 
     fn checkout(
         &self,
         source: &GitSource,
         _commit: &str,
-        cancel: &Cancel,
+        _cancel: &Cancel,
     ) -> Result<RemoteTree, RemoteFailure> {
-        let checkout = self.check_out(source, &|| cancel.is_cancelled())?;
+        let checkout = self.check_out(source)?;
         Ok(RemoteTree {
             path: checkout.path(),
             holder: Box::new(checkout),

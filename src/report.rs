@@ -40,6 +40,8 @@ pub(crate) enum Failure {
     Flag(String),
     /// A template that cannot be read.
     Template(String),
+    /// A signal ended it.
+    Interrupted,
     /// Everything was said already.
     Silent,
 }
@@ -82,7 +84,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Template(_) => 64,
             Self::Flag(_) => 125,
-            Self::Build(_, _, BuildError::Cancelled) => 130,
+            Self::Interrupted | Self::Build(_, _, BuildError::Cancelled) => 130,
             _ => 1,
         }
     }
@@ -101,7 +103,9 @@ impl Failure {
             Self::Usage(text) | Self::Flag(text) | Self::Template(text) => {
                 format!("rbuild: {}\n", clean_text(text))
             }
-            Self::Build(_, _, BuildError::Cancelled) => "rbuild: interrupted\n".to_owned(),
+            Self::Interrupted | Self::Build(_, _, BuildError::Cancelled) => {
+                "rbuild: interrupted\n".to_owned()
+            }
             Self::Build(source, plan, error) => render_build(source, plan, error),
             Self::Silent => String::new(),
         }

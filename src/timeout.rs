@@ -1,13 +1,8 @@
-//! A limit to how long a build may take.
+//! How long a build may take.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-
-use rbuild_executor::{BuildError, Cancel};
-
-use crate::report::Failure;
 
 /// A span of time as Go and jiff write it: `90s`, `1h30m`, `1.5m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,42 +29,10 @@ impl fmt::Display for Timeout {
     }
 }
 
-/// Runs a build, and cancels it when its time is over.
-pub(crate) fn limit<R>(
-    timeout: Option<Timeout>,
-    start: Instant,
-    cancel: &Cancel,
-    work: impl FnOnce() -> Result<R, BuildError>,
-) -> Result<Result<R, BuildError>, Failure> {
-    let Some(timeout) = timeout else {
-        return Ok(work());
-    };
-    match timeout.during(start, cancel, work) {
-        (Err(BuildError::Cancelled), true) => Err(Failure::message(format!(
-            "the build was stopped: it took longer than {timeout} (--timeout)"
-        ))),
-        (result, _) => Ok(result),
-    }
-}
-
 impl Timeout {
-    /// Runs `work`, and cancels it when this has passed since `start`. The second value tells
-    /// whether that happened.
-    fn during<R>(self, start: Instant, cancel: &Cancel, work: impl FnOnce() -> R) -> (R, bool) {
-        let (done, wait) = channel::<()>();
-        std::thread::scope(|scope| {
-            let watch = scope.spawn(move || {
-                let left = self.0.saturating_sub(start.elapsed());
-                let is_late = wait.recv_timeout(left) == Err(RecvTimeoutError::Timeout);
-                if is_late {
-                    cancel.cancel();
-                }
-                is_late
-            });
-            let result = work();
-            drop(done);
-            (result, watch.join().unwrap_or(false))
-        })
+    /// What is left of it since `start`.
+    pub(crate) fn left(self, start: Instant) -> Duration {
+        self.0.saturating_sub(start.elapsed())
     }
 }
 
@@ -92,20 +55,5 @@ mod tests {
             assert!(seconds(bad).is_err(), "{bad}");
         }
         assert_eq!("90m".parse::<Timeout>().unwrap().to_string(), "1h 30m");
-    }
-
-    #[test]
-    fn work_in_time_is_left_alone() {
-        let cancel = Cancel::new().unwrap();
-        let timeout: Timeout = "1h".parse().unwrap();
-        assert_eq!(timeout.during(Instant::now(), &cancel, || 7), (7, false));
-        assert!(!cancel.is_cancelled());
-        let timeout: Timeout = "1ms".parse().unwrap();
-        let slow = || {
-            while !cancel.is_cancelled() {
-                std::thread::yield_now();
-            }
-        };
-        assert_eq!(timeout.during(Instant::now(), &cancel, slow), ((), true));
     }
 }

@@ -89,6 +89,13 @@ impl Remote {
         self
     }
 
+    /// Breaks off what servers are asked, in every thread. Programs that run are told by who had them run.
+    pub fn cancel(&self) {
+        if let Some(Ok(web)) = self.web.get() {
+            web.cancel();
+        }
+    }
+
     /// The folder in which a kind of remote files is remembered; made if it is not there.
     fn folder(&self, kind: &str) -> Result<PathBuf, RemoteError> {
         let folder = self.store.root().join("remote").join(kind);

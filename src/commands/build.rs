@@ -1,10 +1,12 @@
 //! `rbuild build`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rbuild_executor::{Build, BuiltImage, Cancel, Options, execute};
+use rbuild_agent::Agent;
+use rbuild_executor::{Build, BuiltImage, Options, Secrets, execute};
 use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
 use rbuild_image::reference::Reference;
 use rbuild_parser::diagnostic::Diagnostic;
@@ -17,11 +19,11 @@ use crate::destination::{self, Destination};
 use crate::export::{Export, Exported};
 use crate::fetching::Fetching;
 use crate::ground::Ground;
-use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
+use crate::stop::Stop;
 use crate::workplace::Workplace;
-use crate::{cap, checks, context, environment, output, planning, secrets, ssh, timeout};
+use crate::{cap, checks, context, environment, output, planning, secrets, ssh};
 
 /// Steps that may run at once unless the user says otherwise. Steps mostly wait, for the network or
 /// for each other's output; BuildKit has no limit at all.
@@ -32,6 +34,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     if let Some(call) = options.call() {
         return super::call::run(root, options, &call);
     }
+    let start = Instant::now();
     let tags = options.tag.iter();
     let names: Vec<_> = tags.map(|tag| parse_tag(tag)).collect::<Result<_, _>>()?;
     let destinations = destination::parse_all(&options.output)?;
@@ -41,75 +44,109 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     let mut ground = Ground::enter(&options.sandbox, options.plan.run.privileges()?)?;
     ground.limit(&options.plan.run)?;
     let agents = ssh::open_all(&options.ssh)?;
-    let fetching = Fetching::new(root, Arc::clone(&secrets));
-    let input = context::open(&options.plan, &fetching)?;
-    let mode = if options.quiet {
-        ProgressMode::Quiet
-    } else {
-        options.progress
-    };
-    let mut progress = Progress::new(mode);
-
-    let start = Instant::now();
-    let ignore = input.ignore();
-    let mut request = planning::request(&options.plan, input.named, input.times)?;
-    request.ignore = ignore;
-    let checks = Checks::of(&input.dockerfile, &request)?;
-    let parsed = planning::parse(&input.dockerfile, &options.plan)?;
-    progress.internal(
-        format!(
-            "[internal] load build definition from {}",
-            input.dockerfile.name
-        ),
-        start.elapsed(),
-    );
-    planning::check_epoch(&request)?;
-    let workplace = Workplace::open_as(root, ground.mode())?;
-    let plan = planning::plan(
-        &workplace,
-        &input.dockerfile,
-        &parsed.dockerfile,
-        &request,
-        options.plan.pull,
-        &mut progress,
-    )?;
-    let warnings = checks.wanted(&parsed, &plan.warnings);
-    checks.refuse(&input.dockerfile, &warnings)?;
-
-    let epoch = planning::epoch(&plan, &fetching)?;
-    let cancel = Cancel::new()?;
-    let interrupt = Interrupt::listen(&cancel)?;
-    let settings = settings(options, &workplace, epoch)?;
-    let build = Build {
-        plan: &plan,
-        store: &workplace.store,
-        layers: &workplace.layers,
-        database: &workplace.database()?,
-        sandbox: ground.sandbox(),
-        contexts: &input.directories,
-        secrets: &secrets,
-        agents: &agents,
-        remotes: &fetching,
-        options: &settings,
-        cancel: &cancel,
-    };
-    let work = || interrupt.during(|| progress.show(&plan, |on_event| execute(&build, on_event)));
-    let in_time = || timeout::limit(options.timeout, start, &cancel, work);
-    let images = match cap::limit(cap.as_ref(), &workplace, &cancel, in_time)? {
-        Ok(images) => images,
-        Err(error) => return Err(Failure::Build(input.dockerfile, plan, error)),
-    };
-    let finish = Finish {
+    let stop = Stop::new()?;
+    let job = Job {
+        root,
         cap: cap.as_ref(),
-        workplace: &workplace,
         options,
         names: &names,
-        epoch,
+        destinations: &destinations,
+        secrets: &secrets,
+        agents: &agents,
+        ground: &ground,
+        stop: &stop,
         start,
     };
-    finish.run(&images, &destinations)?;
-    show_warnings(options, &input.dockerfile, &warnings);
-    Ok(())
+    stop.during(options.timeout, start, || job.run())
+}
+
+/// A build whose options were understood.
+struct Job<'a> {
+    root: &'a Path,
+    cap: Option<&'a Cap>,
+    options: &'a BuildArguments,
+    names: &'a [Reference],
+    destinations: &'a [Destination],
+    secrets: &'a Arc<Secrets>,
+    agents: &'a BTreeMap<String, Agent>,
+    ground: &'a Ground,
+    stop: &'a Arc<Stop>,
+    start: Instant,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<(), Failure> {
+        let options = self.options;
+        let fetching = Fetching::new(self.root, Arc::clone(self.secrets), Arc::clone(self.stop));
+        let input = context::open(&options.plan, &fetching)?;
+        let mode = if options.quiet {
+            ProgressMode::Quiet
+        } else {
+            options.progress
+        };
+        let mut progress = Progress::new(mode);
+
+        let start = Instant::now();
+        let ignore = input.ignore();
+        let mut request = planning::request(&options.plan, input.named, input.times)?;
+        request.ignore = ignore;
+        let checks = Checks::of(&input.dockerfile, &request)?;
+        let parsed = planning::parse(&input.dockerfile, &options.plan)?;
+        progress.internal(
+            format!(
+                "[internal] load build definition from {}",
+                input.dockerfile.name
+            ),
+            start.elapsed(),
+        );
+        planning::check_epoch(&request)?;
+        let workplace = Workplace::open_as(self.root, self.ground.mode())?;
+        let origins = Arc::clone(&workplace.origins);
+        self.stop.on_stop(move || origins.cancel());
+        let plan = planning::plan(
+            &workplace,
+            &input.dockerfile,
+            &parsed.dockerfile,
+            &request,
+            options.plan.pull,
+            &mut progress,
+        )?;
+        let warnings = checks.wanted(&parsed, &plan.warnings);
+        checks.refuse(&input.dockerfile, &warnings)?;
+
+        let epoch = planning::epoch(&plan, &fetching)?;
+        let settings = settings(options, &workplace, epoch)?;
+        let build = Build {
+            plan: &plan,
+            store: &workplace.store,
+            layers: &workplace.layers,
+            database: &workplace.database()?,
+            sandbox: self.ground.sandbox(),
+            contexts: &input.directories,
+            secrets: self.secrets,
+            agents: self.agents,
+            remotes: &fetching,
+            options: &settings,
+            cancel: self.stop.cancel(),
+        };
+        let work = || Ok(progress.show(&plan, |on_event| execute(&build, on_event)));
+        let images = match cap::limit(self.cap, &workplace, self.stop.cancel(), work)? {
+            Ok(images) => images,
+            Err(error) => return Err(Failure::Build(input.dockerfile, plan, error)),
+        };
+        self.stop.check()?;
+        let finish = Finish {
+            cap: self.cap,
+            workplace: &workplace,
+            options,
+            names: self.names,
+            epoch,
+            start: self.start,
+        };
+        finish.run(&images, self.destinations, self.stop)?;
+        show_warnings(options, &input.dockerfile, &warnings);
+        Ok(())
+    }
 }
 
 fn settings(
@@ -154,7 +191,12 @@ struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    fn run(&self, images: &[BuiltImage], destinations: &[Destination]) -> Result<(), Failure> {
+    fn run(
+        &self,
+        images: &[BuiltImage],
+        destinations: &[Destination],
+        stop: &Stop,
+    ) -> Result<(), Failure> {
         let record = self.record(images)?;
         let export = Export {
             workplace: self.workplace,
@@ -166,6 +208,7 @@ impl Finish<'_> {
         for destination in destinations {
             let done = export.write(destination)?;
             exported.target = done.target.or(exported.target);
+            stop.check()?;
         }
         self.workplace.layers.publish_image(&record, self.names)?;
         // What killed builds left. Now, because making files is slow on some file systems while

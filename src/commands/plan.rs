@@ -7,12 +7,13 @@ use crate::arguments::{PlanArguments, PlanFormat, ProgressMode};
 use crate::fetching::Fetching;
 use crate::progress::Progress;
 use crate::report::Failure;
+use crate::stop::Stop;
 use crate::workplace::Workplace;
 use crate::{context, output, planning};
 
 /// Prints the graph that a Dockerfile compiles to. Runs nothing.
 pub(crate) fn run(root: &Path, options: &PlanArguments) -> Result<(), Failure> {
-    let fetching = Fetching::new(root, Arc::default());
+    let fetching = Fetching::new(root, Arc::default(), Stop::new()?);
     let input = context::open(&options.plan, &fetching)?;
     let parsed = planning::parse(&input.dockerfile, &options.plan)?;
     let request = planning::request(&options.plan, input.named, input.times)?;

@@ -14,6 +14,7 @@ use crate::arguments::PlanOptions;
 use crate::environment::absolute;
 use crate::fetching::Fetching;
 use crate::report::{Failure, Source};
+use crate::stop::Input;
 
 /// A Dockerfile that is larger than this is refused, in bytes.
 const MAX_DOCKERFILE: u64 = 64 << 20;
@@ -90,7 +91,7 @@ pub(super) fn of_fetched(
 /// Standard input, or a URL.
 fn from_elsewhere(file: &Path, fetching: &Fetching) -> Result<Option<Source>, Failure> {
     if file == Path::new("-") {
-        return from_stdin().map(Some);
+        return from_stdin(&mut Input::new(fetching.stop())).map(Some);
     }
     let shown = file.to_string_lossy();
     if RemoteKind::of(&shown) == Some(RemoteKind::Url) {
@@ -117,7 +118,7 @@ fn local(file: &Path) -> Result<Source, Failure> {
 /// back if there is one.
 pub(crate) fn dockerfile_at(path: &Path) -> Result<(Source, Option<PathBuf>), Failure> {
     if path == Path::new("-") {
-        return Ok((from_stdin()?, None));
+        return Ok((from_stdin(&mut std::io::stdin())?, None));
     }
     let mut path = path.to_owned();
     if path.is_dir() {
@@ -135,10 +136,9 @@ pub(crate) fn dockerfile_at(path: &Path) -> Result<(Source, Option<PathBuf>), Fa
 }
 
 /// Reads the Dockerfile from standard input.
-pub(super) fn from_stdin() -> Result<Source, Failure> {
-    let stdin = std::io::stdin();
-    refuse_terminal(&stdin)?;
-    from_reader(&mut stdin.lock(), "-")
+fn from_stdin(reader: &mut dyn Read) -> Result<Source, Failure> {
+    refuse_terminal(&std::io::stdin())?;
+    from_reader(reader, "-")
 }
 
 /// Refuses to wait for somebody to type a context.

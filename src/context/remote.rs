@@ -15,6 +15,7 @@ use crate::arguments::PlanOptions;
 use crate::environment::variable;
 use crate::fetching::{self, Fetching};
 use crate::report::{Failure, Source, chain};
+use crate::stop::{Input, Stoppable};
 
 /// Name of a single file that is a context.
 const FILE: &str = "context";
@@ -72,9 +73,8 @@ pub(super) fn from_stdin(options: &PlanOptions, fetching: &Fetching) -> Result<M
             "invalid argument: can't use stdin for both build context and dockerfile",
         ));
     }
-    let stdin = std::io::stdin();
-    dockerfile::refuse_terminal(&stdin)?;
-    let (start, rest) = peek(stdin)?;
+    dockerfile::refuse_terminal(&std::io::stdin())?;
+    let (start, rest) = peek(Input::new(fetching.stop()))?;
     let whole = Cursor::new(start.clone()).chain(rest);
     if archive::is_archive(&start) {
         let mut folder = Folder::new(fetching)?;
@@ -93,9 +93,9 @@ pub(super) fn from_stdin(options: &PlanOptions, fetching: &Fetching) -> Result<M
 pub(super) fn of_url(url: &str, fetching: &Fetching) -> Result<Found, Failure> {
     let source = url_source(url)?;
     let (file, time) = fetching
-        .open_file(&source, &|| false)
+        .open_file(&source)
         .map_err(|error| context_failure(url, &error))?;
-    let (start, rest) = peek(file)?;
+    let (start, rest) = peek(Stoppable::new(file, fetching.stop()))?;
     let mut whole = Cursor::new(start.clone()).chain(rest);
     let mut folder = Folder::new(fetching)?;
     folder.time = time;
@@ -113,7 +113,7 @@ pub(super) fn of_url(url: &str, fetching: &Fetching) -> Result<Found, Failure> {
 pub(super) fn dockerfile(url: &str, fetching: &Fetching) -> Result<Source, Failure> {
     let source = url_source(url)?;
     let (mut file, _) = fetching
-        .open_file(&source, &|| false)
+        .open_file(&source)
         .map_err(|error| failure(&error))?;
     dockerfile::from_reader(&mut file, &mask_logins(url))
 }
@@ -130,7 +130,7 @@ pub(super) fn of_git(
         source.keep_git_dir = Some(keeps_git_dir(options));
     }
     let checkout = fetching
-        .check_out(&source, &|| false)
+        .check_out(&source)
         .map_err(|error| context_failure(reference, &error))?;
     let path = checkout.subdirectory(&source.subdir)?;
     Ok(Folder {

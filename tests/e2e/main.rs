@@ -40,6 +40,7 @@ mod push;
 mod registries;
 mod rootless;
 mod secrets;
+mod stop;
 mod store;
 mod support;
 mod tools;

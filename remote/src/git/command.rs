@@ -4,12 +4,13 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rbuild_registry::Secret;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::refs::http_host;
 use crate::{Cancelled, RemoteError};
@@ -128,6 +129,7 @@ impl Git<'_> {
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
             .current_dir(call.work_tree.unwrap_or(Path::new("/")))
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -227,22 +229,23 @@ impl Git<'_> {
     }
 }
 
-/// Asks the process to end, so that it ends what it started itself; then makes it.
+/// Asks the process and all that it started to end; then makes them. Git alone would leave the program that waits for
+/// the server, which holds its pipes open.
 fn end_child(child: &mut Child) -> io::Result<()> {
     const GRACE: Duration = Duration::from_secs(2);
-    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if id.is_some_and(|id| kill_process(id, Signal::TERM).is_err()) {
-        // It has ended by itself in the meantime.
-    }
-    let end = Instant::now() + GRACE;
-    while child.try_wait()?.is_none() {
-        if Instant::now() > end {
-            child.kill()?;
-            child.wait()?;
-            break;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let tell = |signal| {
+        if group.is_some_and(|group| kill_process_group(group, signal).is_err()) {
+            // They have ended in the meantime.
         }
+    };
+    tell(Signal::TERM);
+    let end = Instant::now() + GRACE;
+    while child.try_wait()?.is_none() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
     }
+    tell(Signal::KILL);
+    child.wait()?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::arguments::{BuildArguments, Call, CallFormat, CallMethod, PlanOptions
 use crate::fetching::Fetching;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
+use crate::stop::Stop;
 use crate::workplace::Workplace;
 use crate::{bases, context, output, planning, secrets};
 
@@ -31,7 +32,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments, call: &Call) -> Result<
         return caller.answer(&describe::json(), &describe::text());
     }
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
-    let fetching = Fetching::new(root, secrets);
+    let fetching = Fetching::new(root, secrets, Stop::new()?);
     let input = context::open(&options.plan, &fetching)?;
     let ignore = input.ignore();
     let source = input.dockerfile;
