@@ -221,8 +221,7 @@ impl Parcel<'_> {
         }
         let store = &self.workplace.store;
         let name = reference.at_digest(self.root.digest);
-        let known = store.image_by_reference(&name)?;
-        if known.is_some_and(|known| known.target() == self.record.target()) {
+        if store.references_of(&self.record.id)?.contains(&name) {
             return Ok(());
         }
         // What was pushed of an image may be another one than the image as a whole.

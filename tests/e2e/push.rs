@@ -294,6 +294,13 @@ fn bytes_of_others_stay_as_they_are() {
         env.rbuild(["tag", &source, &target]).ok();
         env.rbuild(["push", &target]).ok();
         assert_eq!(raw(&target), raw(&source), "{tag}");
+        // Both repositories are known to have it.
+        let removed = env.rbuild(["rmi", &target]).ok().stdout;
+        let by_digest = format!("{}/to/others@{}", registry.address, sha256(&raw(&target)));
+        assert!(
+            removed.contains(&format!("Untagged: {by_digest}\n")),
+            "{removed}"
+        );
         // Everything it names is there.
         let copy = format!("dir:{}", env.out("copy").display());
         peers::skopeo(&[
