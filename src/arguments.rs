@@ -20,6 +20,7 @@ use crate::commands::pull::PullArguments;
 use crate::commands::push::PushArguments;
 use crate::commands::rmi::RmiArguments;
 use crate::commands::save::SaveArguments;
+use crate::commands::search::SearchArguments;
 use crate::commands::tag::TagArguments;
 use crate::doctor::DoctorArguments;
 use crate::ground::SandboxArguments;
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Login(LoginArguments),
     /// Forget the credentials for a registry
     Logout(LogoutArguments),
+    /// Look for repositories on Docker Hub or in a registry
+    Search(SearchArguments),
     /// Write images to an archive
     Save(SaveArguments),
     /// Read images from an archive

@@ -173,6 +173,7 @@ impl Cap {
             labels: Vec::new(),
             max_bytes: Some(self.bytes),
             keep,
+            only: None,
             dry_run: false,
             wait: Wait::No,
             now: now(),

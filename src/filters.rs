@@ -165,7 +165,7 @@ pub(crate) fn parse_bool(name: &str, value: &str) -> Result<bool, Failure> {
 
 /// A duration before now (`24h`, `1h30m`, `90s`), seconds since the Unix epoch, RFC 3339, or a day.
 pub(crate) fn parse_until(text: &str) -> Result<i64, Failure> {
-    let bad = || Failure::Usage(format!("invalid filter 'until={text}'"));
+    let bad = || Failure::message(format!("invalid filter 'until={text}'"));
     if let Ok(seconds) = text.parse::<i64>() {
         return Ok(seconds);
     }

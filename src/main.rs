@@ -79,6 +79,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Analyze(options) => commands::analyze::run(&root, &options),
         Command::Diff(options) => commands::diff::run(&root, &options),
         Command::Tag(options) => commands::tag::run(&root, &options),
+        Command::Search(options) => commands::search::run(&options),
         Command::Rmi(options) => commands::rmi::run(&root, &options),
         Command::Pull(options) => commands::pull::run(&root, &options),
         Command::Login(options) => commands::login::log_in(&options),

@@ -47,6 +47,8 @@ pub(crate) enum Target<'a> {
     Url(&'a Uri),
     /// The protocol's root, `/v2/`.
     Root,
+    /// Behind the protocol's root: `_catalog`.
+    Server(&'a str),
 }
 
 /// What a token must allow.
@@ -242,6 +244,7 @@ impl Access {
         let own = match request.target {
             Target::Path(path) => endpoint.uri(is_tls, path, request.subject)?,
             Target::Root | Target::Url(_) => endpoint.root(is_tls, request.subject)?,
+            Target::Server(path) => endpoint.at_root(is_tls, path, request.subject)?,
         };
         let Some(origin) = Origin::of(&own) else {
             return Ok(Err(Obstacle::Refused(RegistryError::BadName {
@@ -254,7 +257,9 @@ impl Access {
                 self.ask_elsewhere(endpoint, request, url)
             }
             Target::Url(url) => self.ask_home(endpoint, request, url, &origin),
-            Target::Path(_) | Target::Root => self.ask_home(endpoint, request, &own, &origin),
+            Target::Path(_) | Target::Root | Target::Server(_) => {
+                self.ask_home(endpoint, request, &own, &origin)
+            }
         }
     }
 

@@ -97,6 +97,23 @@ impl Endpoint {
         })
     }
 
+    /// Returns a URL below the protocol's root with `https` or `http`.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::uri`].
+    pub(crate) fn at_root(
+        &self,
+        is_tls: bool,
+        path: &str,
+        subject: &str,
+    ) -> Result<Uri, RegistryError> {
+        let root = self.root(is_tls, subject)?;
+        crate::url::join(&root, path).ok_or_else(|| RegistryError::BadName {
+            subject: subject.to_owned(),
+            problem: format!("{} does not make a URL", self.authority),
+        })
+    }
+
     /// True if the server is asked on its scheme's usual port.
     pub(crate) fn has_usual_port(&self) -> bool {
         split_port(&self.authority).1.is_none()

@@ -1,11 +1,11 @@
-//! Which tags a repository has.
+//! Which tags a repository has, and which repositories a registry.
 
 use rbuild_image::reference::Reference;
 use serde::Deserialize;
 use ureq::http::header::LINK;
 use ureq::http::{HeaderMap, Uri};
 
-use crate::access::{Request, Target};
+use crate::access::{Request, Scope, Target};
 use crate::client::{Client, Place};
 use crate::endpoint::endpoints;
 use crate::error::RegistryError;
@@ -21,7 +21,7 @@ const MAX_PAGES: usize = 1000;
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default)]
+    #[serde(default, alias = "repositories")]
     tags: Option<Vec<String>>,
 }
 
@@ -34,13 +34,46 @@ impl Client {
     pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, RegistryError> {
         let place = Place::of(reference);
         let subject = reference.familiar_name();
+        let first = Request::get("tags/list?n=1000", &subject, &place.name);
+        self.pages(reference, &first, "tags")
+    }
+
+    /// Returns the repositories of the registry at `host` (as references name it), as the registry
+    /// itself lists them. Many do not.
+    ///
+    /// # Errors
+    /// As for [`Client::tags`].
+    pub fn catalog(&self, host: &str) -> Result<Vec<String>, RegistryError> {
+        // Any repository will do: it is not asked for.
+        let name = Reference {
+            domain: host.to_owned(),
+            path: "-".to_owned(),
+            tag: None,
+            digest: None,
+        };
+        let first = Request {
+            target: Target::Server("_catalog?n=1000"),
+            scope: Scope::None,
+            ..Request::get("", host, host)
+        };
+        self.pages(&name, &first, "repositories")
+    }
+
+    /// Reads a list with all its pages.
+    fn pages(
+        &self,
+        reference: &Reference,
+        first: &Request<'_>,
+        what: &str,
+    ) -> Result<Vec<String>, RegistryError> {
+        let place = Place::of(reference);
         let Some(endpoint) = endpoints(&self.access.registries, reference)?.pop() else {
             return Ok(Vec::new());
         };
-        let bad = |problem: &str| RegistryError::BadAnswer {
-            subject: subject.clone(),
+        let bad = |problem: String| RegistryError::BadAnswer {
+            subject: first.subject.to_owned(),
             host: endpoint.host.clone(),
-            problem: problem.to_owned(),
+            problem,
         };
         let read = |reply: Reply| -> Result<(Vec<String>, Option<Uri>), Failure> {
             let next = next_page(&reply.uri, reply.response.headers());
@@ -48,24 +81,23 @@ impl Client {
             let body = read_document(reply.response.into_body(), MAX_PAGE_BYTES, longest);
             let bytes = body.map_err(|error| place.unreadable(&endpoint, error))?;
             let page: Page = serde_json::from_slice(&bytes)
-                .map_err(|_error| bad("did not answer with a list of tags"))?;
+                .map_err(|_error| bad(format!("did not answer with a list of {what}")))?;
             Ok((page.tags.unwrap_or_default(), next))
         };
-        let first = Request::get("tags/list?n=1000", &subject, &place.name);
-        let (mut tags, mut next) = self.access.ask(&endpoint, &first, read)?;
+        let (mut names, mut next) = self.access.ask(&endpoint, first, read)?;
         for _ in 1..MAX_PAGES {
             let Some(url) = next else {
-                return Ok(tags);
+                return Ok(names);
             };
             let request = Request {
                 target: Target::Url(&url),
                 ..first.clone()
             };
             let (more, following) = self.access.ask(&endpoint, &request, read)?;
-            tags.extend(more);
+            names.extend(more);
             next = following;
         }
-        Err(bad("lists tags without an end"))
+        Err(bad(format!("lists {what} without an end")))
     }
 }
 

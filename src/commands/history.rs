@@ -5,7 +5,6 @@ use std::path::Path;
 use clap::{ArgAction, Args};
 use rbuild_image::config::History;
 use rbuild_template::Value;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::images::{seconds, shown_id};
 use crate::environment::{local_time, now};
@@ -13,11 +12,9 @@ use crate::listing::{Listing, TABLE};
 use crate::output;
 use crate::progress::clean_text;
 use crate::report::Failure;
+use crate::table::ellipsis;
 use crate::units::{human_age, human_size};
 use crate::workplace::{Workplace, variant_for};
-
-/// Columns of the terminal that an instruction takes at most.
-const WIDTH: usize = 45;
 
 /// What was made before 2000 was not made then.
 const FIRST_TIME: i64 = 946_684_800;
@@ -121,7 +118,7 @@ fn row(line: &History, size: u64, id: &str, options: &HistoryArguments) -> Value
     let cells = [
         &text(&line.comment),
         &at,
-        &if options.no_trunc { by } else { shorten(&by) },
+        &if options.no_trunc { by } else { ellipsis(&by) },
         if options.human { &since } else { &at },
         id,
         &size,
@@ -134,29 +131,4 @@ fn rfc3339_local(time: i64) -> String {
     let text = local_time(time, "%Y-%m-%dT%H:%M:%S%:z");
     text.strip_suffix("+00:00")
         .map_or(text.clone(), |time| format!("{time}Z"))
-}
-
-fn shorten(text: &str) -> String {
-    if text.width() <= WIDTH {
-        return text.to_owned();
-    }
-    let mut width = 1;
-    let fits = |character: &char| {
-        width += character.width().unwrap_or(0);
-        width <= WIDTH
-    };
-    text.chars().take_while(fits).chain(['…']).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_instructions_are_cut() {
-        let (fits, long) = ("x".repeat(45), "x".repeat(46));
-        assert_eq!(shorten(&fits), fits);
-        assert_eq!(shorten(&long), format!("{}…", "x".repeat(44)));
-        assert_eq!(shorten(&"日".repeat(23)), format!("{}…", "日".repeat(22)));
-    }
 }

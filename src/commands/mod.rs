@@ -20,4 +20,5 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rmi;
 pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod tag;

@@ -1,18 +1,22 @@
 //! `rbuild prune`, `rbuild image prune` and `rbuild builder prune`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
 use rbuild_cache::collect::{Cache, Collected, Images, LabelFilter, Wish, collect};
+use rbuild_image::digest::Digest;
 use rbuild_image::record::Removal;
+use rbuild_image::reference::Reference;
 use rbuild_image::store::Wait;
 
 use crate::cap::free_bytes;
 use crate::environment::now;
-use crate::filters::{parse_until, split_label};
+use crate::filters::{self, Filter, ImageFilters, parse_bool, parse_until, split_label};
+use crate::inventory::by_image;
 use crate::output;
+use crate::progress::clean_text;
 use crate::report::Failure;
 use crate::size::parse_size;
 use crate::units::human_size;
@@ -26,9 +30,13 @@ pub(crate) struct PruneArguments {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
-    /// Only what matches: until=24h or a time, label=KEY[=VALUE], label!=KEY[=VALUE]
+    /// Only what matches: until=24h or a time, label=KEY[=VALUE], label!=KEY[=VALUE],
+    /// reference=PATTERN
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
+    /// Leave the newest images of each repository, this many
+    #[arg(long, value_name = "N", requires = "all")]
+    keep: Option<usize>,
     /// Remove the least valuable cache until the store takes at most this much
     #[arg(long, value_name = "BYTES", visible_alias = "max-used-space", value_parser = parse_size)]
     keep_storage: Option<u64>,
@@ -56,12 +64,18 @@ pub(crate) enum Scope {
 
 /// Removes what is not needed.
 pub(crate) fn run(root: &Path, options: &PruneArguments, scope: Scope) -> Result<(), Failure> {
-    let mut wish = wish(options, scope)?;
+    let filters = filters::parse(&options.filter, "--filter")?;
+    let mut wish = wish(options, &filters, scope)?;
     if !options.force && !options.dry_run && !confirmed(options, scope)? {
         return Ok(());
     }
     let workplace = Workplace::enter(root)?;
     wish.max_bytes = max_bytes(options, &workplace)?;
+    let patterns = filters.iter().filter(|(name, _)| name == "reference");
+    let patterns: Vec<_> = patterns.map(|(_, pattern)| pattern.as_str()).collect();
+    if options.keep.is_some() || !patterns.is_empty() {
+        wish.only = Some(chosen(&workplace, &patterns, options.keep.unwrap_or(0))?);
+    }
     let collected = collect(
         &workplace.layers,
         &workplace.database()?,
@@ -106,16 +120,44 @@ fn max_bytes(options: &PruneArguments, workplace: &Workplace) -> Result<Option<u
     })
 }
 
-fn wish(options: &PruneArguments, scope: Scope) -> Result<Wish, Failure> {
+/// The images that may go: all of their names fit one of the patterns, if there are any, and in no
+/// repository they are among the newest `n_kept`.
+fn chosen(
+    workplace: &Workplace,
+    patterns: &[&str],
+    n_kept: usize,
+) -> Result<BTreeSet<Digest>, Failure> {
+    let mut names = ImageFilters::default();
+    for pattern in patterns {
+        names.add_reference(pattern)?;
+    }
+    let mut found = BTreeSet::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for image in by_image(workplace.store.list()?) {
+        let repositories: BTreeSet<_> = image.tags.iter().map(Reference::name).collect();
+        let mut is_kept = false;
+        for repository in repositories {
+            let n_newer = seen.entry(repository).or_default();
+            is_kept |= *n_newer < n_kept;
+            *n_newer += 1;
+        }
+        let (id, n_names) = (image.record.id, image.tags.len() + image.digests.len());
+        let fitting = names.apply(workplace, image)?;
+        let fits = fitting.is_some_and(|image| image.tags.len() + image.digests.len() == n_names);
+        if fits && !is_kept {
+            found.insert(id);
+        }
+    }
+    Ok(found)
+}
+
+fn wish(options: &PruneArguments, filters: &[Filter], scope: Scope) -> Result<Wish, Failure> {
     let (mut before, mut labels) = (None, Vec::new());
-    for filter in &options.filter {
-        let bad = || {
-            Failure::Usage(format!(
-                "bad format of filter (expected name=value): {filter}"
-            ))
-        };
-        let (name, value) = filter.split_once('=').ok_or_else(bad)?;
-        match name {
+    let mut all = options.all;
+    for (name, value) in filters {
+        match name.as_str() {
+            "dangling" if scope == Scope::Images => all = !parse_bool(name, value)?,
+            "reference" if scope != Scope::Cache => {}
             "until" => before = Some(parse_until(value)?),
             "label" | "label!" => {
                 let (label, expected) = split_label(value);
@@ -125,18 +167,19 @@ fn wish(options: &PruneArguments, scope: Scope) -> Result<Wish, Failure> {
                     is_wanted: name == "label",
                 });
             }
-            _ => return Err(Failure::Usage(format!("invalid filter '{name}'"))),
+            _ => return Err(Failure::message(format!("invalid filter '{name}'"))),
         }
     }
-    let images = match (scope, options.all) {
+    let images = match (scope, all) {
         (Scope::Cache, _) => Images::Keep,
         (_, true) => Images::All,
         (_, false) => Images::Dangling,
     };
-    // The build cache has no labels.
+    // The build cache has no labels and no names.
+    let is_of_images = |(name, _): &Filter| name.starts_with("label") || name == "reference";
     let cache = match (scope, options.all) {
         (Scope::Images, _) => Cache::Keep,
-        _ if !labels.is_empty() => Cache::Keep,
+        _ if options.keep.is_some() || filters.iter().any(is_of_images) => Cache::Keep,
         (_, true) => Cache::All,
         (_, false) => Cache::Unused,
     };
@@ -147,35 +190,41 @@ fn wish(options: &PruneArguments, scope: Scope) -> Result<Wish, Failure> {
         labels,
         max_bytes: None,
         keep: BTreeSet::new(),
+        only: None,
         dry_run: options.dry_run,
         wait: Wait::Yes,
         now: now(),
     })
 }
 
+/// What Docker says before it removes something.
+fn warning(options: &PruneArguments, scope: Scope) -> &'static str {
+    match (scope, options.all) {
+        (Scope::Images, false) => "WARNING! This will remove all dangling images.\n",
+        (Scope::Images, true) => {
+            "WARNING! This will remove all images without at least one container associated to them.\n"
+        }
+        (Scope::Cache, false) => "WARNING! This will remove all dangling build cache. ",
+        (Scope::Cache, true) => "WARNING! This will remove all build cache. ",
+        (Scope::Everything, false) => {
+            "WARNING! This will remove:\n  - all dangling images\n  - unused build cache\n\n"
+        }
+        (Scope::Everything, true) => {
+            "WARNING! This will remove:\n  - all images\n  - all build cache\n\n"
+        }
+    }
+}
+
 fn confirmed(options: &PruneArguments, scope: Scope) -> Result<bool, Failure> {
-    let mut lines = Vec::new();
-    if scope != Scope::Cache {
-        lines.push(if options.all {
-            "all images"
-        } else {
-            "all dangling images"
-        });
-    }
-    if scope != Scope::Images {
-        lines.push(if options.all {
-            "all build cache"
-        } else {
-            "unused build cache"
-        });
-    }
-    let mut question = "WARNING! This will remove:\n".to_owned();
-    for line in lines {
-        question.push_str("  - ");
-        question.push_str(line);
+    let mut question = warning(options, scope).to_owned();
+    if scope == Scope::Everything && !options.filter.is_empty() {
+        question.push_str("  Items to be pruned will be filtered with:\n");
+        for filter in &options.filter {
+            question.extend(["  - ", &clean_text(filter), "\n"]);
+        }
         question.push('\n');
     }
-    question.push_str("\nAre you sure you want to continue? [y/N] ");
+    question.push_str("Are you sure you want to continue? [y/N] ");
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(question.as_bytes())?;
     stdout.flush()?;

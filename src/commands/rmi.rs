@@ -15,6 +15,9 @@ pub(crate) struct RmiArguments {
     /// Remove an ID with several names, and do not fail for missing images
     #[arg(short, long)]
     force: bool,
+    /// Parents of images are never there to be removed
+    #[arg(long, hide = true)]
+    no_prune: bool,
     /// Names or IDs
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,

@@ -31,6 +31,7 @@ mod keys;
 mod layer_listings;
 mod limits;
 mod lint;
+mod listings;
 mod memory;
 mod mounts;
 mod outputs;

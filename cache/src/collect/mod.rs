@@ -87,6 +87,8 @@ pub struct Wish {
     pub max_bytes: Option<u64>,
     /// Images that stay whatever else is said.
     pub keep: BTreeSet<Digest>,
+    /// No image but these, if they are named.
+    pub only: Option<BTreeSet<Digest>>,
     /// Only say what would be done.
     pub dry_run: bool,
     /// Whether to wait for another process that cleans.
@@ -287,6 +289,11 @@ impl Collection<'_> {
             };
             is_meant
                 && !self.wish.keep.contains(&record.id)
+                && self
+                    .wish
+                    .only
+                    .as_ref()
+                    .is_none_or(|only| only.contains(&record.id))
                 && !collector.is_pinned(Pin::Blob(record.id))
                 && self.is_old(self.made(record))
                 && self.has_labels(record)

@@ -6,7 +6,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::record::refs::image_path;
 use crate::record::resolve::no_such_image;
-use crate::record::{Contents, Found, ImageRecord, Listed, NameLock};
+use crate::record::{Contents, Found, ImageRecord, Listed, NameLock, Origin};
 use crate::reference::Reference;
 use crate::store::{Pin, Store, ignore_missing};
 
@@ -61,9 +61,20 @@ impl Store {
             }
         };
         let mut done = Vec::new();
-        for reference in &going {
-            self.untag_locked(reference)?;
+        for (place, reference) in going.iter().enumerate() {
+            let untagged = self.untag_locked(reference)?;
             done.push(Removal::Untagged(reference.clone()));
+            // With its last tag a repository forgets what it was pulled by.
+            let is_left = |name: &&Reference| {
+                name.name() == reference.name() && !going[..=place].contains(name)
+            };
+            let pulled = untagged.filter(|record| record.origin == Origin::Pulled);
+            if let Some(target) = pulled.as_ref().and_then(ImageRecord::target)
+                && reference.digest.is_none()
+                && !names.iter().any(|name| is_left(&name))
+            {
+                done.push(Removal::Untagged(reference.at_digest(target.digest)));
+            }
         }
         if names.iter().all(|name| going.contains(name)) {
             self.delete_image(&record, &listed, keep_layer, &mut done)?;

@@ -104,3 +104,19 @@ fn tags_on_several_pages() {
         assert!(matches!(error, RegistryError::BadAnswer { .. }), "{error}");
     }
 }
+
+#[test]
+fn repositories_on_several_pages() {
+    let server = Server::new(|seen| match seen.target.as_str() {
+        "/v2/_catalog?n=1000" => Answer::new(200, r#"{"repositories":["a","b/c"]}"#)
+            .header("Link", "</v2/_catalog?last=b%2Fc&n=1000>; rel=\"next\""),
+        "/v2/_catalog?last=b%2Fc&n=1000" => Answer::new(200, r#"{"repositories":["d"]}"#),
+        other => panic!("{other}"),
+    });
+    let names = client().catalog(&server.host()).unwrap();
+    assert_eq!(names, ["a", "b/c", "d"]);
+
+    let server = Server::new(|_| Answer::new(200, "<html>"));
+    let error = client().catalog(&server.host()).unwrap_err();
+    assert!(shown(&error).contains("did not answer with a list of repositories"));
+}
