@@ -83,7 +83,7 @@ pub(crate) fn run(root: &Path, options: &PruneArguments, scope: Scope) -> Result
         &wish,
     )?;
     let collected = collected.unwrap_or_default();
-    output::result(&report(&collected, options.dry_run))?;
+    output::result(&report(&collected, scope, options.dry_run))?;
     if let Some(max) = wish.max_bytes
         && collected.left_bytes > max
     {
@@ -233,7 +233,7 @@ fn confirmed(options: &PruneArguments, scope: Scope) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y"))
 }
 
-fn report(collected: &Collected, dry_run: bool) -> String {
+fn report(collected: &Collected, scope: Scope, dry_run: bool) -> String {
     let (verb, total) = if dry_run {
         ("Would delete", "Total reclaimable space")
     } else {
@@ -246,9 +246,14 @@ fn report(collected: &Collected, dry_run: bool) -> String {
             Removal::Untagged(reference) => format!("untagged: {}", reference.familiar()),
             Removal::Deleted(digest) => format!("deleted: {digest}"),
         }));
+        if scope == Scope::Images {
+            let layers = collected.layers.iter();
+            lines.extend(layers.map(|layer| format!("deleted: {}", layer.0)));
+        }
         lines.push(String::new());
     }
-    if !collected.layers.is_empty() || !collected.folders.is_empty() {
+    let has_cache = !collected.layers.is_empty() || !collected.folders.is_empty();
+    if scope != Scope::Images && has_cache {
         lines.push(format!("{verb} build cache objects:"));
         lines.extend(collected.layers.iter().map(|layer| layer.0.hex()));
         let folders = collected.folders.iter();

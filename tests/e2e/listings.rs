@@ -23,6 +23,9 @@ fn layer(name: &str, size: u64) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
+/// A line of a history: the second it was made, the instruction, a remark, the bytes of its layer.
+type Line<'a> = (u32, &'a str, &'a str, Option<u64>);
+
 /// An image as `docker save` writes them.
 struct Saved {
     names: Vec<&'static str>,
@@ -36,13 +39,13 @@ impl Saved {
         names: &[&'static str],
         created: &str,
         mut settings: Value,
-        history: &[(&str, &str, Option<u64>)],
+        history: &[Line<'_>],
     ) -> Self {
         let mut layers = Vec::new();
         let mut lines = Vec::new();
-        for (by, comment, size) in history.iter().rev() {
+        for (second, by, comment, size) in history.iter().rev() {
             lines.push(json!({
-                "created": created, "created_by": by, "comment": comment,
+                "created": format!("2026-11-21T01:13:{second}Z"), "created_by": by, "comment": comment,
                 "empty_layer": size.is_none(),
             }));
             layers.extend(size.map(|size| layer(&format!("file{}", layers.len()), size)));
@@ -98,8 +101,9 @@ const APP: &str = "127.0.0.1:5701/team/app:1.0";
 
 /// The images of the recorded sessions.
 fn recorded_images() -> [Saved; 3] {
-    let base = ("", "imported base", Some(1_982_298));
+    let base = (19, "", "imported base", Some(1_982_298));
     let label = (
+        19,
         "/bin/sh -c #(nop)  LABEL stage=demo maintainer=moi",
         "",
         None,
@@ -116,29 +120,37 @@ fn recorded_images() -> [Saved; 3] {
         "Healthcheck": {"Test": ["CMD-SHELL", "/bin/ls"], "Interval": 5_000_000_000_u64},
     }});
     let lines = [
-        ("/bin/sh -c #(nop)  CMD [\"-c\" \"echo hello\"]", "", None),
-        ("/bin/sh -c #(nop)  ENTRYPOINT [\"/bin/sh\"]", "", None),
         (
+            23,
+            "/bin/sh -c #(nop)  CMD [\"-c\" \"echo hello\"]",
+            "",
+            None,
+        ),
+        (22, "/bin/sh -c #(nop)  ENTRYPOINT [\"/bin/sh\"]", "", None),
+        (
+            22,
             "/bin/sh -c #(nop)  HEALTHCHECK &{[\"CMD-SHELL\" \"/bin/ls\"] \"5s\"}",
             "",
             None,
         ),
-        ("/bin/sh -c #(nop)  USER 1000:1000", "", None),
-        ("/bin/sh -c #(nop)  VOLUME [/data]", "", None),
-        ("/bin/sh -c #(nop)  EXPOSE 80/tcp", "", None),
-        ("/bin/sh -c #(nop) WORKDIR /app", "", None),
+        (22, "/bin/sh -c #(nop)  USER 1000:1000", "", None),
+        (22, "/bin/sh -c #(nop)  VOLUME [/data]", "", None),
+        (22, "/bin/sh -c #(nop)  EXPOSE 80/tcp", "", None),
+        (21, "/bin/sh -c #(nop) WORKDIR /app", "", None),
         (
+            21,
             "/bin/sh -c #(nop) COPY file:a85dcd91fd4c1d65aaaa in /app",
             "",
             Some(333),
         ),
-        ("/bin/sh -c touch /etc/y", "", Some(0)),
+        (21, "/bin/sh -c touch /etc/y", "", Some(0)),
         (
+            20,
             "/bin/sh -c dd if=/dev/zero of=/big bs=1000 count=1500",
             "",
             Some(1_500_007),
         ),
-        ("/bin/sh -c #(nop)  ENV A=1 B=two words", "", None),
+        (19, "/bin/sh -c #(nop)  ENV A=1 B=two words", "", None),
         label,
         base,
     ];
@@ -198,7 +210,8 @@ fn session(name: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// Commands that need the registry the sessions were recorded with.
+/// Commands that need the registry the sessions were recorded with: four `push` of `team/app`, two
+/// `pull` of it, and the `images` after them. They are not replayed.
 const NEED_A_REGISTRY: &[&str] = &["push", "pull"];
 
 /// What must differ, taken out: ages, IDs that are another engine's, the width of columns. `ids` are
@@ -208,15 +221,18 @@ fn redacted(line: &str, ids: &[(String, &str)]) -> String {
     for (id, name) in ids {
         text = text.replace(id.as_str(), name);
     }
+    if let Ok(Value::Object(mut fields)) = serde_json::from_str(&text) {
+        // Older versions had one size more.
+        fields.retain(|name, _| name != "CreatedSince" && name != "VirtualSize");
+        let is_escaped = text.contains("\\u003cnone\\u003e");
+        return format!("{is_escaped} {}", Value::Object(fields));
+    }
     let mut words: Vec<&str> = text.split_whitespace().collect();
-    let ago = words
-        .iter()
-        .position(|word| *word == "ago" || word.starts_with("ago\""));
+    let ago = words.iter().position(|word| *word == "ago");
     if let Some(ago) = ago {
         let is_age = |word: &&str| {
-            let word = word.trim_start_matches("\"CreatedSince\":\"");
             word.parse::<u64>().is_ok()
-                || ["Less", "than", "a", "About", "an"].contains(&word)
+                || ["Less", "than", "a", "About", "an"].contains(word)
                 || ["second", "minute", "hour", "day", "week", "month", "year"]
                     .iter()
                     .any(|unit| word.trim_end_matches('s') == *unit)
@@ -336,23 +352,13 @@ fn a_session_with_the_classic_engine() {
             }
             other => panic!("nobody knows how to compare {other}"),
         }
-        expected.sort();
-        actual.sort();
-        // The format of older versions has one field more.
-        for line in &mut expected {
-            *line = line
-                .split(",\"VirtualSize\"")
-                .next()
-                .unwrap()
-                .trim_end_matches('}')
-                .to_owned();
-        }
-        for line in &mut actual {
-            *line = line.trim_end_matches('}').to_owned();
+        if !step.command.starts_with("history") {
+            expected.sort();
+            actual.sort();
         }
         assert_eq!(actual, expected, "{}", run.report());
     }
-    assert_eq!(left, ["push", "push", "push", "push", "pull"]);
+    assert_eq!(left, ["push", "push", "push", "push", "pull", "pull"]);
 }
 
 /// Everything that the recorded document says and this engine can know is said here too.
@@ -401,7 +407,8 @@ fn inspect_has_the_fields_of_today_in_their_order() {
     // What older engines had as well.
     ours.retain(|name| !["Parent", "Comment", "DockerVersion", "Author"].contains(&name.as_str()));
     let mut golden = names(&golden[0]);
-    golden.retain(|name| name != "Identity");
+    // An archive of this kind has no manifest.
+    golden.retain(|name| name != "Identity" && name != "Descriptor");
     assert_eq!(ours, golden);
 }
 
@@ -425,7 +432,7 @@ fn filters_choose_images() {
         ),
         (vec!["app"], "app:1"),
         (vec!["*app"], "app:1"),
-        (vec!["*/*/app"], "HOST/team/app:1.0"),
+        (vec!["*/team/app"], "HOST/team/app:1.0"),
         (vec!["docker.io/library/base:1"], "base:1"),
         (
             vec!["-f", "reference=base", "-f", "reference=app"],
@@ -591,7 +598,7 @@ fn inspect_fills_templates() {
 fn names_and_remarks_are_harmless() {
     let env = TestEnv::new();
     let evil = "a\u{1b}[2Jb\nc\td";
-    let history = [(evil, evil, Some(1))];
+    let history = [(19, evil, evil, Some(1))];
     Saved::new(&["evil:1"], "2026-11-21T01:13:19Z", json!({}), &history).load(&env);
     let run = env.rbuild(["history", "--no-trunc", "evil:1"]).ok();
     assert!(
@@ -608,7 +615,7 @@ fn image_prune_chooses_by_name_and_age() {
     for n in 1..=4 {
         let names = [["app:1"], ["app:2"], ["app:3"], ["other:1"]][n - 1];
         let created = format!("2026-11-2{n}T00:00:00Z");
-        let history = [("", "", Some(n as u64))];
+        let history = [(19, "", "", Some(n as u64))];
         Saved::new(&names, &created, json!({}), &history).load(&env);
     }
     let names = || {
