@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::image::sha256;
 use crate::support::registry::Registry;
+use crate::support::run::Run;
 use crate::support::{TestEnv, bases, need};
 
 /// A tar with one file of so many zeros.
@@ -308,57 +309,60 @@ fn a_session_with_the_classic_engine() {
             .map(|word| word.replace("[DIR]/g.tar", archive.to_str().unwrap()));
         let run = env.rbuild(words);
         assert_eq!(run.code, Some(step.code), "{}", run.report());
-        let mut expected = compared(&step.lines.join("\n"), &ids);
-        let mut actual = compared(&run.stdout, &ids);
-        match step.command.split_whitespace().next().unwrap() {
-            "images" | "save" | "tag" => {}
-            "history" => {
-                // Its builder kept an image for every line.
-                let first = |line: &mut String| {
-                    let rest = line.split_once(' ').map(|(_, rest)| rest.to_owned());
-                    *line = rest.unwrap_or_default();
-                };
-                expected.iter_mut().skip(1).for_each(first);
-                actual.iter_mut().skip(1).for_each(first);
-            }
-            "load" => {}
-            "rmi" => {
-                expected.retain(|line| !line.contains('@') && !line.starts_with("Deleted: sha256"));
-                actual.retain(|line| !line.starts_with("Deleted: sha256"));
-            }
-            "image" if step.command.starts_with("image prune") => {
-                let is_shown = |line: &String| {
-                    !line.starts_with("deleted: sha256") && !line.starts_with("Total")
-                };
-                assert!(
-                    run.stdout.contains("Total reclaimed space: "),
-                    "{}",
-                    run.report()
-                );
-                expected.retain(is_shown);
-                actual.retain(is_shown);
-            }
-            "image" => {
-                compare_documents(&step.lines.join("\n"), &run.stdout);
-                continue;
-            }
-            "system" => {
-                let is_title = |line: &String| line.starts_with("TYPE") || line.ends_with("usage:");
-                expected.retain(is_title);
-                for title in expected {
-                    assert!(actual.contains(&title), "{title}\n{}", run.report());
-                }
-                continue;
-            }
-            other => panic!("nobody knows how to compare {other}"),
-        }
-        if !step.command.starts_with("history") {
-            expected.sort();
-            actual.sort();
-        }
-        assert_eq!(actual, expected, "{}", run.report());
+        assert_same(&step, &run, &ids);
     }
     assert_eq!(left, ["push", "push", "push", "push", "pull", "pull"]);
+}
+
+/// Compares what a command printed with what was recorded of it.
+fn assert_same(step: &Step, run: &Run, ids: &[(String, &str)]) {
+    let mut expected = compared(&step.lines.join("\n"), ids);
+    let mut actual = compared(&run.stdout, ids);
+    match step.command.split_whitespace().next().unwrap() {
+        "images" | "save" | "load" | "tag" => {}
+        "history" => {
+            // Its builder kept an image for every line.
+            let first = |line: &mut String| {
+                let rest = line.split_once(' ').map(|(_, rest)| rest.to_owned());
+                *line = rest.unwrap_or_default();
+            };
+            expected.iter_mut().skip(1).for_each(first);
+            actual.iter_mut().skip(1).for_each(first);
+        }
+        "rmi" => {
+            expected.retain(|line| !line.contains('@') && !line.starts_with("Deleted: sha256"));
+            actual.retain(|line| !line.starts_with("Deleted: sha256"));
+        }
+        "image" if step.command.starts_with("image prune") => {
+            let is_shown =
+                |line: &String| !line.starts_with("deleted: sha256") && !line.starts_with("Total");
+            assert!(
+                run.stdout.contains("Total reclaimed space: "),
+                "{}",
+                run.report()
+            );
+            expected.retain(is_shown);
+            actual.retain(is_shown);
+        }
+        "image" => {
+            compare_documents(&step.lines.join("\n"), &run.stdout);
+            return;
+        }
+        "system" => {
+            let is_title = |line: &String| line.starts_with("TYPE") || line.ends_with("usage:");
+            expected.retain(is_title);
+            for title in expected {
+                assert!(actual.contains(&title), "{title}\n{}", run.report());
+            }
+            return;
+        }
+        other => panic!("nobody knows how to compare {other}"),
+    }
+    if !step.command.starts_with("history") {
+        expected.sort();
+        actual.sort();
+    }
+    assert_eq!(actual, expected, "{}", run.report());
 }
 
 /// Everything that the recorded document says and this engine can know is said here too.
@@ -624,7 +628,7 @@ fn image_prune_chooses_by_name_and_age() {
             .ok();
         run.out().replace('\n', " ")
     };
-    let asked = crate::support::run::Run::of(
+    let asked = Run::of(
         env.command()
             .args(["image", "prune", "-a"])
             .stdin(std::process::Stdio::null()),
