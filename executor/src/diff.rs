@@ -16,11 +16,11 @@ use std::path::Path;
 
 use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, Mtime};
 use rbuild_image::layer::{Packed, Rootfs, path as layer_path};
-use rbuild_sandbox::{OWNER_ATTRIBUTE, OwnerRecord};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rbuild_sandbox::{Device, OWNER_ATTRIBUTE, OwnerRecord, SpecialFile};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
 
 use crate::error::StepError;
-use crate::snapshot::{Fingerprint, Known, Snapshot, SnapshotKind};
+use crate::snapshot::{Fingerprint, Known, Recorded, Snapshot, SnapshotKind};
 
 /// Packs the changes of a snapshot upon `lower`; the tar goes to `blob` if there is one. No time is
 /// later than `epoch`. Remarks about what was left out are added to `notices`.
@@ -37,6 +37,7 @@ pub(crate) fn pack(
     let root = open_root(&snapshot.tree)?;
     let mut walk = Walk {
         snapshot,
+        recorded: snapshot.recorded()?,
         lower,
         epoch,
         root: &root,
@@ -75,8 +76,8 @@ struct Attributes {
     shipped: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Whether overlayfs marked the directory opaque.
     is_opaque: bool,
-    /// The owner that a step asked for where there is one user.
-    owner: Option<OwnerRecord>,
+    /// What the kernel could not do: owners where there is one user, devices where there are none.
+    record: Option<OwnerRecord>,
 }
 
 /// Something in the tree of a snapshot.
@@ -97,6 +98,8 @@ enum Lower {
 
 struct Walk<'a> {
     snapshot: &'a Snapshot,
+    /// Where the kernel has no owners.
+    recorded: Option<Recorded>,
     lower: &'a Rootfs,
     epoch: Option<i64>,
     root: &'a OwnedFd,
@@ -157,12 +160,12 @@ impl<'a> Walk<'a> {
         let Attributes {
             shipped,
             is_opaque,
-            owner,
+            record,
         } = self.attributes(path)?;
         let below = self.lower_entry(path, lower);
         let hides = is_opaque && below.is_some_and(|entry| is_directory(&entry.kind));
         let kind = EntryKind::Directory { opaque: hides };
-        let mut entry = self.entry(path, kind, stat, below, owner);
+        let mut entry = self.entry(path, kind, stat, below, record);
         entry.xattrs = shipped;
         let is_changed = hides
             || below
@@ -184,7 +187,7 @@ impl<'a> Walk<'a> {
         lower: Lower,
     ) -> Result<(), StepError> {
         let below = self.lower_entry(&path, lower);
-        let Some(kind) = self.leaf_kind(&path, stat)? else {
+        let Some(mut kind) = self.leaf_kind(&path, stat)? else {
             return Ok(());
         };
         if name.starts_with(b".wh.") {
@@ -198,15 +201,25 @@ impl<'a> Walk<'a> {
             }
             return Ok(());
         }
-        let attributes = self.attributes(&path)?;
-        let mut entry = self.entry(&path, kind, stat, below, attributes.owner);
+        let mut attributes = self.attributes(&path)?;
+        match attributes.record {
+            Some(OwnerRecord {
+                device: Some(device),
+                ..
+            }) if matches!(kind, EntryKind::File { size: 0, .. }) => kind = device_kind(device),
+            None => attributes.record = self.special_owner(&path, &kind)?,
+            Some(_) => {}
+        }
+        // Only files may have several names in a layer.
+        let is_linked = matches!(kind, EntryKind::File { .. }) && stat.st_nlink > 1;
+        let mut entry = self.entry(&path, kind, stat, below, attributes.record);
         entry.xattrs = attributes.shipped;
         let is_changed = !self.is_known(&path, stat)
             && match below {
                 Some(below) => !self.is_same(below, &mut entry)?,
                 None => true,
             };
-        let inode = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+        let inode = is_linked.then_some((stat.st_dev, stat.st_ino));
         self.found.push(Candidate {
             entry,
             is_changed,
@@ -253,6 +266,31 @@ impl<'a> Walk<'a> {
         }))
     }
 
+    /// The owner that was recorded of a file that cannot have attributes.
+    fn special_owner(
+        &self,
+        path: &[u8],
+        kind: &EntryKind,
+    ) -> Result<Option<OwnerRecord>, StepError> {
+        let special = match &self.recorded {
+            Some(recorded) if !recorded.special.is_empty() => &recorded.special,
+            _ => return Ok(None),
+        };
+        if matches!(kind, EntryKind::File { .. }) {
+            return Ok(None);
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let mask = StatxFlags::INO | StatxFlags::BTIME;
+        let found = rustix::fs::statx(self.root, OsStr::from_bytes(path), flags, mask)
+            .map_err(|error| self.failed("look at", path, error))?;
+        let file = SpecialFile {
+            inode: found.stx_ino,
+            born: (found.stx_btime.tv_sec, found.stx_btime.tv_nsec),
+        };
+        let owner = special.get(&file);
+        Ok(owner.map(|(uid, gid)| OwnerRecord::of(*uid, *gid)))
+    }
+
     fn lower_entry(&self, path: &[u8], lower: Lower) -> Option<&'a Entry> {
         if lower == Lower::Hidden {
             return None;
@@ -274,20 +312,22 @@ impl<'a> Walk<'a> {
         kind: EntryKind,
         stat: &Stat,
         below: Option<&Entry>,
-        owner: Option<OwnerRecord>,
+        record: Option<OwnerRecord>,
     ) -> Entry {
-        let (uid, gid) = match (self.snapshot.pretended_user, below) {
-            (None, _) => (stat.st_uid, stat.st_gid),
-            (Some(user), _) => {
+        let (uid, gid) = match &self.recorded {
+            None => (stat.st_uid, stat.st_gid),
+            Some(recorded) => {
                 let before = match below {
+                    // What has no record is root's.
+                    _ if recorded.has_started => (0, 0),
                     Some(below) => (below.uid, below.gid),
                     None if path.is_empty() => (0, 0),
-                    None => user,
+                    None => self.snapshot.user,
                 };
-                let asked = |id: fn(OwnerRecord) -> Option<u32>| owner.and_then(id);
+                let asked = |id: fn(OwnerRecord) -> Option<u32>| record.and_then(id);
                 (
-                    asked(|owner| owner.uid).unwrap_or(before.0),
-                    asked(|owner| owner.gid).unwrap_or(before.1),
+                    asked(|record| record.uid).unwrap_or(before.0),
+                    asked(|record| record.gid).unwrap_or(before.1),
                 )
             }
         };
@@ -334,7 +374,7 @@ impl<'a> Walk<'a> {
                 found.is_opaque |= is_ours && read_xattr(&file, name)? == b"y";
             }
             if name == OWNER_ATTRIBUTE.as_bytes() {
-                found.owner = OwnerRecord::parse(&read_xattr(&file, name)?);
+                found.record = OwnerRecord::parse(&read_xattr(&file, name)?);
             }
             if is_shipped(name) {
                 let value = read_xattr(&file, name)?;
@@ -386,6 +426,18 @@ impl<'a> Walk<'a> {
         self.found.extend(gone.into_iter().map(whiteout));
         self.found
             .sort_by(|a, b| layer_path::compare_paths(&a.entry.path, &b.entry.path));
+    }
+}
+
+fn device_kind(device: Device) -> EntryKind {
+    let Device {
+        is_block,
+        major,
+        minor,
+    } = device;
+    match is_block {
+        true => EntryKind::BlockDevice { major, minor },
+        false => EntryKind::CharDevice { major, minor },
     }
 }
 

@@ -43,7 +43,7 @@ pub use enter::{Entered, Isolation, Mode, enter};
 pub use error::SandboxError;
 pub use foreign::{Architecture, Binfmt, MachineRules, QemuDirs};
 pub use idmap::mapped_ids;
-pub use owner_record::{OWNER_ATTRIBUTE, OwnerRecord};
+pub use owner_record::{Device, JournalLine, OWNER_ATTRIBUTE, OwnerRecord, SpecialFile};
 pub use probe::{Overlay, landlock_abi, probe_overlay};
 pub use running::{Exit, Killer, Running};
 pub use spec::{

@@ -41,12 +41,14 @@ pub struct Spec {
     /// Enforced by the pid namespace on Linux 6.14 and later, before that only without privileges, by
     /// `RLIMIT_NPROC`, which then counts all running steps together.
     pub max_tasks: u32,
-    /// Pretend that owners and users can be changed: `setuid` and its like, and `mknod` of devices, succeed without
-    /// effect, and the process stays root whatever `uid`, `gid` and `groups` say. What `chown` and its like ask for is
-    /// recorded in [`crate::OWNER_ATTRIBUTE`] of regular files and directories; programs still see root.
+    /// Pretend that there are other users than root: who a process is, whom it becomes and whom files belong to is kept
+    /// beside what the kernel knows ([`crate::OwnerRecord`]) and shown to it. Every process can do what root can.
     ///
     /// Meant for [`crate::Mode::SingleId`], where there is no second id to change to.
     pub fake_ownership: bool,
+    /// With [`Spec::fake_ownership`], a file of [`crate::JournalLine`]s: what is known of the layers below, to which the
+    /// step adds.
+    pub owner_journal: Option<PathBuf>,
     /// All that this process may do, the program may: no system call is filtered, `/proc` and `/sys` are as they are,
     /// nothing is scoped. The namespaces stay. Only after [`crate::Zygote::start_for`] with
     /// [`Privileges::OnDemand`]; with [`Spec::fake_ownership`] calls are filtered all the same.
@@ -85,6 +87,7 @@ impl Spec {
             shm_size: 64 << 20,
             max_tasks: MAX_TASKS,
             fake_ownership: false,
+            owner_journal: None,
             privileged: false,
         }
     }

@@ -11,6 +11,8 @@ use std::ptr;
 
 use rustix::mount::MountAttrFlags;
 
+pub(crate) mod notify;
+
 /// Proof that the process had one thread when this was made. It cannot leave that thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SingleThread(PhantomData<*const ()>);
@@ -266,15 +268,6 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     seccomp(program, 0).map(drop)
 }
 
-/// Installs a filter that may pass calls on to whoever has the descriptor that this returns.
-#[expect(unsafe_code, reason = "rustix does not wrap seccomp")]
-pub(crate) fn install_filter_with_listener(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
-    let fd = seccomp(program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
-    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 #[expect(unsafe_code, reason = "rustix does not wrap seccomp")]
 fn seccomp(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i64> {
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
@@ -294,94 +287,6 @@ fn seccomp(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i6
     };
     if result >= 0 {
         Ok(result)
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// A call that a filter passed on. The process that made it waits.
-#[derive(Debug)]
-pub(crate) struct Call {
-    id: u64,
-    /// The thread, in this process's pid namespace.
-    pub pid: u32,
-    /// `AUDIT_ARCH_*`.
-    pub arch: u32,
-    /// The system call's number.
-    pub number: u32,
-    /// Its arguments.
-    pub arguments: [u64; 6],
-}
-
-/// Waits for the next call that a filter passes on.
-#[expect(unsafe_code, reason = "nobody else wraps seccomp_unotify")]
-pub(crate) fn next_call(listener: BorrowedFd<'_>) -> io::Result<Call> {
-    /// Room for what later kernels may add; it has to be zero.
-    #[repr(C)]
-    struct Buffer {
-        call: libc::seccomp_notif,
-        room: [u64; 64],
-    }
-    // SAFETY: all bytes zero is a valid value of both.
-    let mut buffer: Buffer = unsafe { std::mem::zeroed() };
-    // SAFETY: the buffer is at least as large as the kernel's structure and outlives the call.
-    let result = unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_RECV,
-            &raw mut buffer,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let call = buffer.call;
-    Ok(Call {
-        id: call.id,
-        pid: call.pid,
-        arch: call.data.arch,
-        number: call.data.nr.cast_unsigned(),
-        arguments: call.data.args,
-    })
-}
-
-/// Whether the process still waits for the answer to its call.
-#[expect(unsafe_code, reason = "nobody else wraps seccomp_unotify")]
-pub(crate) fn is_waiting(listener: BorrowedFd<'_>, call: &Call) -> bool {
-    // SAFETY: the number outlives the call, and the kernel only reads it.
-    let result = unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
-            &raw const call.id,
-        )
-    };
-    result == 0
-}
-
-/// Has a call return 0, or fail.
-#[expect(unsafe_code, reason = "nobody else wraps seccomp_unotify")]
-pub(crate) fn answer(
-    listener: BorrowedFd<'_>,
-    call: &Call,
-    errno: Option<rustix::io::Errno>,
-) -> io::Result<()> {
-    let mut answer = libc::seccomp_notif_resp {
-        id: call.id,
-        val: 0,
-        error: errno.map_or(0, |errno| -errno.raw_os_error()),
-        flags: 0,
-    };
-    // SAFETY: the structure is the kernel's and outlives the call.
-    let result = unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_SEND,
-            &raw mut answer,
-        )
-    };
-    if result == 0 {
-        Ok(())
     } else {
         Err(io::Error::last_os_error())
     }

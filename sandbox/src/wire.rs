@@ -33,6 +33,8 @@ pub(crate) fn encode(spec: &Spec) -> Vec<u8> {
     out.u64(spec.shm_size);
     out.u32(spec.max_tasks);
     out.flag(spec.fake_ownership);
+    let journal: Vec<PathBuf> = spec.owner_journal.iter().cloned().collect();
+    out.paths(&journal);
     out.flag(spec.privileged);
     out.0
 }
@@ -61,6 +63,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Spec> {
         shm_size: input.u64()?,
         max_tasks: input.u32()?,
         fake_ownership: input.flag()?,
+        owner_journal: input.list(Reader::path)?.pop(),
         privileged: input.flag()?,
     };
     input.0.is_empty().then_some(spec)
@@ -336,6 +339,7 @@ mod tests {
         spec.network = Network::None;
         spec.hosts = b"127.0.0.1 localhost".to_vec();
         spec.fake_ownership = true;
+        spec.owner_journal = Some("/journal".into());
         spec.privileged = true;
         spec.rlimits = vec![Rlimit {
             resource: Resource::Core,

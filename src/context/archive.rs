@@ -62,7 +62,7 @@ pub(super) fn unpack_into(
         let folder = rustix::fs::openat(CWD, dest, flags, Mode::empty())
             .map_err(|errno| ImageError::io("open a folder of the store")(errno.into()))?;
         let options = TreeOptions {
-            ownership: Ownership::Recorded,
+            ownership: Ownership::Forgotten,
             opaque: OpaqueMark::User,
         };
         let unpacked = unpack(

@@ -40,6 +40,7 @@ mod pull;
 mod push;
 mod registries;
 mod rootless;
+mod rungs;
 mod secrets;
 mod stop;
 mod store;

@@ -11,7 +11,7 @@ use rbuild_sandbox::{Spec, TargetKind, mount_points};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::skeleton::Skeleton;
-use super::{Fingerprint, Known};
+use super::{Fingerprint, Known, owners};
 use crate::error::StepError;
 
 /// Copies the merged view `lower` of the layers' `trees` (base first) to the new directory `to`,
@@ -92,8 +92,12 @@ fn make(
             fs_err::copy(source.ok_or_else(missing)?, target)?;
         }
         EntryKind::Fifo => mknod(target, FileType::Fifo, 0)?,
-        // Devices cannot be made by everybody; a step without them can do most things.
-        EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => return Ok(()),
+        EntryKind::CharDevice { major, minor } => {
+            device(target, FileType::CharacterDevice, (*major, *minor))?;
+        }
+        EntryKind::BlockDevice { major, minor } => {
+            device(target, FileType::BlockDevice, (*major, *minor))?;
+        }
         EntryKind::Hardlink { .. } | EntryKind::Whiteout => return Ok(()),
     }
     if !owners_are_fake {
@@ -111,7 +115,20 @@ fn make(
         rustix::fs::lsetxattr(target, OsStr::from_bytes(name), value, XattrFlags::empty())
             .unwrap_or(());
     }
+    owners::note(target, entry, owners_are_fake);
     set_times(target, entry)
+}
+
+/// Makes a device, or where that is not possible an empty file that stands for it.
+fn device(target: &Path, kind: FileType, (major, minor): (u32, u32)) -> Result<(), StepError> {
+    let number = rustix::fs::makedev(major, minor);
+    if mknod(target, kind, number).is_err() {
+        fs_err::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(target)?;
+    }
+    Ok(())
 }
 
 fn mknod(target: &Path, kind: FileType, device: u64) -> Result<(), StepError> {

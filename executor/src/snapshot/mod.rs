@@ -4,6 +4,7 @@
 //! tree by a rename. Elsewhere the whole root file system is copied.
 
 mod copied;
+mod owners;
 mod skeleton;
 
 use std::collections::HashMap;
@@ -14,33 +15,17 @@ use rbuild_image::digest::DiffId;
 use rbuild_image::layer::{LayerStore, Rootfs};
 use rbuild_image::store::Store;
 use rbuild_sandbox::{
-    BindSource, Cgroups, Entered, Mode, Mount, MountKind, Overlay, QemuDirs, Spec, Upper, Zygote,
-    mount_points, probe_overlay,
+    BindSource, Cgroups, Entered, Mode, Overlay, QemuDirs, Spec, Upper, Zygote, mount_points,
+    probe_overlay,
 };
 use rustix::fs::Stat;
 
+pub(crate) use owners::Recorded;
 use skeleton::Mends;
 
 use crate::emulation::Emulation;
 use crate::error::StepError;
 use crate::execute::Build;
-
-/// Where Debian's package manager has its settings.
-const APT_CONFIG: &[u8] = b"etc/apt/apt.conf.d";
-
-/// A setting that keeps apt from becoming another user, which it checks and cannot do where there
-/// is only one. It is mounted, so it never gets into a layer.
-fn apt_stays_root() -> Mount {
-    Mount {
-        target: "/etc/apt/apt.conf.d/zz-rbuild-single-user".into(),
-        kind: MountKind::File {
-            content: b"APT::Sandbox::User \"root\";\n".to_vec(),
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-        },
-    }
-}
 
 /// Where `RUN` steps run.
 #[derive(Debug)]
@@ -164,9 +149,11 @@ pub(crate) struct Snapshot {
     /// Where changes are found: the upper directory, or the whole copied tree.
     pub(crate) tree: PathBuf,
     pub(crate) kind: SnapshotKind,
-    /// Where files cannot be given to other users, so that owners on disk say nothing: the user and
-    /// group that new files belong to if nobody asked for others.
-    pub(crate) pretended_user: Option<(u32, u32)>,
+    /// Where files cannot be given to other users, so that owners on disk say nothing: what the
+    /// process writes of them.
+    journal: Option<PathBuf>,
+    /// The process's user and group.
+    pub(crate) user: (u32, u32),
 }
 
 /// What the tree of a snapshot holds.
@@ -218,13 +205,14 @@ impl Snapshot {
     ) -> Result<Self, StepError> {
         let owners_are_fake = sandbox.owners_are_fake();
         spec.fake_ownership = owners_are_fake;
-        if owners_are_fake
-            && lower
-                .lookup(APT_CONFIG)
-                .is_some_and(|found| found.is_directory())
-        {
-            spec.mounts.push(apt_stays_root());
-        }
+        let journal = if owners_are_fake {
+            let journal = staging.join("owners");
+            owners::begin(&journal, lower)?;
+            Some(journal)
+        } else {
+            None
+        };
+        spec.owner_journal.clone_from(&journal);
         let trees = sandbox.trees(build.layers, parent)?;
         let tree = staging.join("tree");
         let kind = match sandbox.overlay(build.store) {
@@ -247,8 +235,17 @@ impl Snapshot {
         Ok(Self {
             tree,
             kind,
-            pretended_user: owners_are_fake.then_some((spec.uid, spec.gid)),
+            journal,
+            user: (spec.uid, spec.gid),
         })
+    }
+
+    /// What the process recorded of owners; `None` where the kernel has them.
+    ///
+    /// # Errors
+    /// A journal that cannot be read.
+    pub(crate) fn recorded(&self) -> Result<Option<Recorded>, StepError> {
+        self.journal.as_deref().map(Recorded::read).transpose()
     }
 
     /// True if overlayfs keeps its marks in `user.overlay.*`, false for `trusted.overlay.*`.

@@ -11,6 +11,7 @@ use rbuild_image::layer::{Follow, Rootfs, path as layer_path};
 use rbuild_sandbox::TargetKind;
 use rustix::fs::Mode;
 
+use super::owners;
 use crate::dress::dress;
 use crate::error::StepError;
 
@@ -58,6 +59,7 @@ impl Skeleton<'_> {
         for directory in directories.iter().rev() {
             if let Some(found) = self.lower.lookup(directory) {
                 let path = place(into, directory);
+                owners::note(&path, found.entry, self.owners_are_fake);
                 dress(&path, found.entry, self.owners_are_fake).map_err(|errno| {
                     StepError::File {
                         doing: "make a copy of",

@@ -39,6 +39,6 @@ pub use rootfs::{Follow, Found, Resolved, Rootfs};
 pub use store::{BlobFetcher, KeepBlob, LayerStore, NoFetcher, Origin};
 pub use tar_read::{TarItem, TarReader, Whiteouts};
 pub use tar_write::TarWriter;
-pub use tree::{OpaqueMark, Ownership, TreeNotes, TreeOptions};
+pub use tree::{OWNER_ATTRIBUTE, OpaqueMark, Ownership, TreeNotes, TreeOptions, owner_record};
 pub use unpack::{Unpacked, unpack};
 pub use upkeep::{LayerFault, LayerPart};

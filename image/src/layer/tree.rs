@@ -26,8 +26,35 @@ use super::path::{self, compare_paths, display, is_below, split_last};
 pub enum Ownership {
     /// Whom their entries name; whoever unpacks may give files away.
     Kernel,
-    /// Whoever unpacks, and there are no devices; only the index knows what should be.
+    /// Whoever unpacks; whom regular files and directories should belong to is kept in [`OWNER_ATTRIBUTE`]. Of other
+    /// files only the index knows.
     Recorded,
+    /// Whoever unpacks, and there are no devices.
+    Forgotten,
+}
+
+/// The attribute with the owner that a file should have, `UID:GID`. Behind that may stand ` c MAJOR:MINOR` or
+/// ` b MAJOR:MINOR`: then the file, an empty one, stands for a device that could not be made.
+pub const OWNER_ATTRIBUTE: &str = "user.rbuild.owner";
+
+/// Returns the value of [`OWNER_ATTRIBUTE`] for an entry; `None` if it needs none. Where the kernel knows owners, it
+/// has only the device.
+#[must_use]
+pub fn owner_record(entry: &Entry, ownership: Ownership) -> Option<String> {
+    let owner = match ownership {
+        Ownership::Kernel => ":".to_owned(),
+        Ownership::Recorded => format!("{}:{}", entry.uid, entry.gid),
+        Ownership::Forgotten => return None,
+    };
+    match entry.kind {
+        EntryKind::CharDevice { major, minor } => Some(format!("{owner} c {major}:{minor}")),
+        EntryKind::BlockDevice { major, minor } => Some(format!("{owner} b {major}:{minor}")),
+        EntryKind::Symlink { .. } | EntryKind::Fifo | EntryKind::Whiteout => None,
+        EntryKind::File { .. } | EntryKind::Directory { .. } | EntryKind::Hardlink { .. } => {
+            let is_known = ownership == Ownership::Kernel || (entry.uid, entry.gid) == (0, 0);
+            (!is_known).then_some(owner)
+        }
+    }
 }
 
 /// The name under which overlayfs looks for the mark of opaque directories.
@@ -62,7 +89,7 @@ pub struct TreeOptions {
 /// What a tree lacks or has otherwise than its index says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TreeNotes {
-    /// Devices that could not be made, or were not to be.
+    /// Devices for which something else stands, or nothing.
     pub n_devices_skipped: u64,
     /// Removed files marked by an empty file `.wh.<name>` because the kernel makes no device 0:0
     /// here. Kernel overlayfs does not understand them; where that happens it cannot be mounted
@@ -189,11 +216,14 @@ impl<'a> TreeWriter<'a> {
                     Ownership::Kernel => {
                         mknodat(directory, name, kind, mode, makedev(*major, *minor))
                     }
-                    Ownership::Recorded => Err(Errno::PERM),
+                    Ownership::Recorded | Ownership::Forgotten => Err(Errno::PERM),
                 };
                 if made == Err(Errno::PERM) {
                     self.notes.n_devices_skipped += 1;
-                    return Ok(());
+                    return match ownership {
+                        Ownership::Forgotten => Ok(()),
+                        Ownership::Kernel | Ownership::Recorded => self.stand_in(entry),
+                    };
                 }
                 made
             }
@@ -226,6 +256,13 @@ impl<'a> TreeWriter<'a> {
             AtFlags::SYMLINK_NOFOLLOW,
         )
         .map_err(at(path))
+    }
+
+    /// Makes a file that stands for a device.
+    fn stand_in(&mut self, entry: &Entry) -> Result<(), ImageError> {
+        let path = entry.path.as_slice();
+        let file = self.create(path, false)?;
+        self.set_metadata(file.file().as_fd(), path, entry)
     }
 
     fn whiteout(&mut self, path: &[u8]) -> Result<(), ImageError> {
@@ -261,6 +298,12 @@ impl<'a> TreeWriter<'a> {
                 {
                     self.notes.n_xattrs_skipped += 1;
                 }
+                other => other.map_err(at(path))?,
+            }
+        }
+        if let Some(record) = owner_record(entry, self.options.ownership) {
+            match fsetxattr(fd, OWNER_ATTRIBUTE, record.as_bytes(), XattrFlags::empty()) {
+                Err(Errno::PERM | Errno::NOTSUP) => self.notes.n_xattrs_skipped += 1,
                 other => other.map_err(at(path))?,
             }
         }

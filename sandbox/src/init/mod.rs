@@ -2,7 +2,7 @@
 //!
 //! It assembles the root, starts the program and then does nothing but wait. It keeps its capabilities, so the
 //! program can neither trace it nor look into its files; everything that could lead out of the root is closed before
-//! the program starts.
+//! the program starts, but for where [`owners`] are recorded.
 
 mod kernel;
 mod limits;
@@ -41,7 +41,9 @@ const NOT_STARTED: i32 = 125;
 pub(crate) struct Host {
     real: Vec<sock_filter>,
     fake: Vec<sock_filter>,
-    recorded: Vec<sock_filter>,
+    answered: Vec<sock_filter>,
+    /// The filter for steps of users that the kernel has, where it makes no devices for them.
+    without_devices: Option<Vec<sock_filter>>,
     /// Whether Landlock can scope signals and abstract sockets.
     scopes: bool,
     /// Why [`payload::drop_bounding_set`] failed, if it did.
@@ -64,7 +66,9 @@ impl Host {
         Self {
             real: seccomp::program(Ownership::Real),
             fake: seccomp::program(Ownership::Fake),
-            recorded: seccomp::program(Ownership::Recorded),
+            answered: seccomp::program(Ownership::Answered),
+            without_devices: (!initial_user_namespace())
+                .then(|| seccomp::program(Ownership::RealButDevices)),
             scopes: sys::landlock_abi() >= 6,
             unbound: match privileges {
                 Privileges::Few => payload::drop_bounding_set().err(),
@@ -80,6 +84,15 @@ impl Host {
             Some(&self.fake)
         } else {
             (!spec.privileged).then_some(&self.real)
+        }
+    }
+
+    /// The filter that has somebody answer what the kernel cannot.
+    fn asking_filter(&self, spec: &Spec) -> Option<&[sock_filter]> {
+        if spec.fake_ownership {
+            Some(&self.answered)
+        } else {
+            self.without_devices.as_deref().filter(|_| !spec.privileged)
         }
     }
 }
@@ -151,21 +164,22 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
         .and_then(|()| enter_groups(single, groups))
         .and_then(|()| prepare(host, content))
         .and_then(|(spec, root)| {
-            let owners = owners_socket(&spec)?;
+            let owners = match host.asking_filter(&spec) {
+                Some(filter) => Some((filter, socket_pair()?)),
+                None => None,
+            };
             match sys::fork(single).doing(|| String::from("fork the step's program"))? {
                 Fork::Parent(pid) => {
-                    if let Some((ours, theirs)) = owners {
-                        drop(theirs);
-                        keep_owners(single, &root, &ours)?;
-                    }
-                    // What a privileged program did with its root is its own affair.
-                    Ok((pid, (!spec.privileged).then_some(root.root)))
+                    let asked = owners.map(|(_, (ours, _theirs))| ours);
+                    Ok((pid, asked, spec, root))
                 }
                 Fork::Child => {
-                    let owners = owners.as_ref().map(|(_, theirs)| payload::Owners {
-                        socket: theirs.as_fd(),
-                        filter: &host.recorded,
-                    });
+                    let owners = owners
+                        .as_ref()
+                        .map(|(filter, (_, theirs))| payload::Owners {
+                            socket: theirs.as_fd(),
+                            filter,
+                        });
                     let error = payload::become_program(&payload::Program {
                         spec: &spec,
                         filter: host.filter(&spec),
@@ -184,11 +198,13 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
             }
         });
     match started {
-        Ok((pid, root)) => {
+        Ok((pid, asked, spec, root)) => {
             // From here on only the program's processes hold the output pipes open.
             drop((stdout, stderr));
-            let root = root.as_ref().map(|root| root.as_fd());
-            reap::until_end_of(pid, &watched, root, status.as_fd())
+            let answer = |listener: &OwnedFd| answer_calls(single, &spec, &root, listener);
+            // What a privileged program did with its root is its own affair.
+            let sealed = (!spec.privileged).then_some(root.root.as_fd());
+            reap::until_end_of(pid, &watched, sealed, status.as_fd(), asked, answer)
         }
         Err(failure) => {
             Status::Setup(failure).send(status.as_fd());
@@ -210,29 +226,18 @@ fn enter_groups(single: SingleThread, groups: Vec<OwnedFd>) -> Result<(), Failur
         .doing(|| String::from("make a namespace of control groups"))
 }
 
-/// Two ends of a socket by which the program's calls about owners get to who answers them, if anybody does.
-fn owners_socket(spec: &Spec) -> Result<Option<(OwnedFd, OwnedFd)>, Failure> {
-    if !spec.fake_ownership {
-        return Ok(None);
-    }
+/// Two ends of a socket by which the program's calls get to who answers them.
+fn socket_pair() -> Result<(OwnedFd, OwnedFd), Failure> {
     let kind = (AddressFamily::UNIX, SocketType::SEQPACKET);
     rustix::net::socketpair(kind.0, kind.1, SocketFlags::CLOEXEC, None)
-        .map(Some)
         .doing(|| String::from("make a socket pair"))
 }
 
-/// Starts the process that answers calls about owners. It ends with pid 1.
-fn keep_owners(
-    single: SingleThread,
-    root: &root::NewRoot,
-    socket: &OwnedFd,
-) -> Result<(), Failure> {
-    match sys::fork(single).doing(|| String::from("fork the process that records owners"))? {
-        Fork::Parent(_) => Ok(()),
-        Fork::Child => {
-            owners::answer_all(root, socket.as_fd());
-            sys::exit_now(0)
-        }
+/// Starts the process that answers calls. It ends with pid 1. If it cannot be started, the calls fail.
+fn answer_calls(single: SingleThread, spec: &Spec, root: &root::NewRoot, listener: &OwnedFd) {
+    if let Ok(Fork::Child) = sys::fork(single) {
+        owners::answer_all(spec, root, listener.as_fd());
+        sys::exit_now(0)
     }
 }
 

@@ -13,7 +13,7 @@ use super::limits;
 use crate::files::open_inside;
 use crate::spec::{DEFAULT_PATH, Privileges, Spec};
 use crate::status::{Doing as _, Failure, Status, ignore};
-use crate::sys::{self, SignalSet};
+use crate::sys::{self, SignalSet, notify};
 use crate::zygote::send;
 
 /// What Docker leaves to a container's root.
@@ -42,7 +42,7 @@ pub(super) struct Program<'a> {
     pub spec: &'a Spec,
     /// The system calls it may make; all if there is none.
     pub filter: Option<&'a [sock_filter]>,
-    /// Who is asked about owners of files.
+    /// Who answers calls that the kernel cannot.
     pub owners: Option<Owners<'a>>,
     /// Why the bounding set could not be reduced, in which case no program may run.
     pub unbound: Option<&'a Failure>,
@@ -60,7 +60,7 @@ pub(super) struct Program<'a> {
     pub namespace: Option<BorrowedFd<'a>>,
 }
 
-/// How to have owners of files recorded.
+/// How to have calls answered that the kernel cannot.
 #[derive(Debug)]
 pub(super) struct Owners<'a> {
     /// Who answers.
@@ -117,10 +117,11 @@ fn give_up(program: &Program<'_>) -> Result<(), Failure> {
     sys::close_on_exec_from(3).doing(|| String::from("close descriptors"))
 }
 
-/// Where something listens already to another filter of this process (as some containers do), owners are forgotten.
+/// Where something listens already to another filter of this process (as some containers do), nobody answers, and owners
+/// are forgotten.
 fn install_filter(program: &Program<'_>) -> io::Result<()> {
     if let Some(owners) = &program.owners {
-        match sys::install_filter_with_listener(owners.filter) {
+        match notify::install_filter_with_listener(owners.filter) {
             Ok(listener) => return Ok(send(owners.socket, &[0], &[listener.as_fd()])?),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(error) => return Err(error),

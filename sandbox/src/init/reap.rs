@@ -1,13 +1,16 @@
 //! Pid 1's waiting: it buries every process, passes signals on, and ends with the program.
 
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::mount::MountAttrFlags;
 use rustix::process::{WaitOptions, WaitStatus};
 
 use crate::status::{Doing as _, Failure, Status, ignore};
-use crate::sys::{self, SignalSet};
+use crate::sys::{self, SignalSet, notify};
+use crate::zygote::receive;
 
 /// The signals that pid 1 takes one by one: deaths, and what the building process sends for the program.
 pub(super) const WATCHED: [i32; 5] = [
@@ -25,16 +28,29 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until the program has ended, reports how, and returns the code for pid 1 to exit with.
 ///
-/// What else still runs then is killed, and the root, if one is given, can no longer be changed by anybody.
+/// What else still runs then is killed, and the root, if one is given, can no longer be changed by anybody. If calls of the program's are to be answered,
+/// `socket` brings the descriptor on which they arrive, and `answer` gets it with the first of them.
 pub(super) fn until_end_of(
     program: i32,
     watched: &SignalSet,
     root: Option<BorrowedFd<'_>>,
     status: BorrowedFd<'_>,
+    socket: Option<OwnedFd>,
+    mut answer: impl FnMut(&OwnedFd),
 ) -> i32 {
+    let mut way = socket.and_then(|fd| {
+        let signals = notify::signal_fd(watched).ok()?;
+        let is_listener = false;
+        Some(Way {
+            signals,
+            fd,
+            is_listener,
+        })
+    });
     loop {
-        match watched.wait() {
-            Ok(libc::SIGCHLD) | Err(_) => {
+        match next_event(watched, &mut way) {
+            Event::Call(listener) => answer(&listener),
+            Event::Signal(Ok(libc::SIGCHLD) | Err(_)) => {
                 if let Some(end) = bury(program) {
                     let (message, code) = verdict(end);
                     bury_all();
@@ -45,7 +61,7 @@ pub(super) fn until_end_of(
                     return code;
                 }
             }
-            Ok(signal) => pass_on(program, signal),
+            Event::Signal(Ok(signal)) => pass_on(program, signal),
         }
     }
 }
@@ -75,6 +91,52 @@ fn seal(root: BorrowedFd<'_>) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// How the program's calls get here, until the first has come.
+struct Way {
+    /// Readable when there are signals.
+    signals: OwnedFd,
+    /// A socket that brings the descriptor of calls, and then that descriptor.
+    fd: OwnedFd,
+    is_listener: bool,
+}
+
+enum Event {
+    Signal(io::Result<i32>),
+    /// The first call waits on this descriptor.
+    Call(OwnedFd),
+}
+
+fn next_event(watched: &SignalSet, way: &mut Option<Way>) -> Event {
+    while let Some(now) = way.take() {
+        let mut poll = [
+            PollFd::new(&now.signals, PollFlags::IN),
+            PollFd::new(&now.fd, PollFlags::IN),
+        ];
+        if rustix::event::poll(&mut poll, None).is_err() {
+            *way = Some(now);
+            continue;
+        }
+        let is_signalled = !poll[0].revents().is_empty();
+        let is_ready = poll[1].revents().contains(PollFlags::IN);
+        if is_signalled {
+            *way = Some(now);
+            break;
+        }
+        if is_ready && now.is_listener {
+            return Event::Call(now.fd);
+        }
+        // Nothing comes of a program that was never started; nobody asks when all have ended.
+        if is_ready && let Ok((_, fds)) = receive::<1>(now.fd.as_fd()) {
+            *way = fds.into_iter().next().map(|fd| Way {
+                signals: now.signals,
+                fd,
+                is_listener: true,
+            });
+        }
+    }
+    Event::Signal(watched.wait())
 }
 
 /// Reaps every process that has ended, and returns the program's end if it is among them.

@@ -30,6 +30,10 @@ pub(super) struct NewRoot {
     pub null: OwnedFd,
     /// Where the parts were put together.
     pub staging: Staging,
+    /// Where an overlay's changes land, for [`super::owners`].
+    pub upper: Option<OwnedFd>,
+    /// What [`Spec::owner_journal`] names.
+    pub journal: Option<OwnedFd>,
 }
 
 /// A file system in memory that only this pid 1 sees: the root is attached in it, files that are mounted into the
@@ -47,6 +51,7 @@ pub(super) fn assemble(spec: &Spec, may_share_proc: bool) -> Result<NewRoot, Fai
     let nodes = kernel::open_nodes()?;
     let sources = mounts::open_sources(spec)?;
     let system = open_root(&spec.root)?;
+    let (upper, journal) = open_records(spec)?;
     let staging = Staging::new()?;
     let root = system.mount(&staging)?;
     let proc = kernel::mount_proc(root.as_fd(), may_share_proc)?;
@@ -61,7 +66,24 @@ pub(super) fn assemble(spec: &Spec, may_share_proc: bool) -> Result<NewRoot, Fai
         dev,
         null,
         staging,
+        upper,
+        journal,
     })
+}
+
+/// Opens where owners are recorded that the kernel does not have.
+fn open_records(spec: &Spec) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Failure> {
+    let Some(path) = spec.owner_journal.as_ref().filter(|_| spec.fake_ownership) else {
+        return Ok((None, None));
+    };
+    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let journal = rustix::fs::open(path, flags, Mode::empty())
+        .doing(|| format!("open the journal of owners {}", path.display()))?;
+    let upper = match &spec.root {
+        Root::Overlay { upper, .. } => Some(open_directory(upper)?),
+        Root::Directory(_) => None,
+    };
+    Ok((upper, Some(journal)))
 }
 
 /// Makes the assembled root the root of this process, and forgets the old one.

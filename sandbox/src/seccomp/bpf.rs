@@ -20,8 +20,15 @@ pub(super) enum Verdict {
         argument: u32,
         values: &'static [u32],
     },
-    /// Pretend success if the argument, as a file mode, says a device; else let it through.
-    FakeDevice { argument: u32 },
+    /// Ask whoever listens if the argument has any of the bits; else let it through.
+    AskIfAny { argument: u32, bits: u32 },
+    /// Ask whoever listens if the argument is one of these; else let it through.
+    AskIfOneOf {
+        argument: u32,
+        values: &'static [u32],
+    },
+    /// If the argument, as a file mode, says a device, ask or pretend success; else let it through.
+    Device { argument: u32, is_asked: bool },
 }
 
 /// One architecture's part of the filter.
@@ -115,13 +122,32 @@ fn returns(verdict: Verdict) -> Vec<sock_filter> {
             code.push(errno(EPERM));
             code
         }
-        Verdict::FakeDevice { argument } => vec![
+        Verdict::AskIfOneOf { argument, values } => {
+            let mut code = vec![load(argument)];
+            for value in values {
+                code.push(branch(EQUAL, *value, 0, 1));
+                code.push(plain(RETURN, RETURN_ASK));
+            }
+            code.push(allow);
+            code
+        }
+        Verdict::AskIfAny { argument, bits } => vec![
+            load(argument),
+            branch(ANY_BIT, bits, 1, 0),
+            allow,
+            plain(RETURN, RETURN_ASK),
+        ],
+        Verdict::Device { argument, is_asked } => vec![
             load(argument),
             plain(AND, FILE_TYPE),
             branch(EQUAL, CHARACTER_DEVICE, 2, 0),
             branch(EQUAL, BLOCK_DEVICE, 1, 0),
             allow,
-            errno(0),
+            if is_asked {
+                plain(RETURN, RETURN_ASK)
+            } else {
+                errno(0)
+            },
         ],
     }
 }

@@ -9,21 +9,25 @@
 
 mod allowed;
 mod bpf;
+mod calls;
 
 use libc::sock_filter;
 
 use allowed::{ALLOWED, NONE};
 use bpf::{Section, Verdict};
+pub(crate) use calls::{OwnerCall, Place, Question, question};
 
 /// Whether owners and users can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ownership {
     /// As the kernel says.
     Real,
+    /// As the kernel says, but whoever listens to the filter is asked to make devices.
+    RealButDevices,
     /// Every change succeeds and has no effect.
     Fake,
-    /// As [`Self::Fake`], but whoever listens to the filter is asked about the owners of files.
-    Recorded,
+    /// Whoever listens to the filter answers all calls about owners and users.
+    Answered,
 }
 
 /// An architecture: its column in the table and its number in `seccomp_data`.
@@ -71,92 +75,12 @@ const ENOSYS: u16 = 38;
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
 /// Linux, `PER_LINUX32`, both with `UNAME26`, and the question for the current one.
 const PERSONALITIES: &[u32] = &[0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// `O_CREAT` and the bit that makes `O_TMPFILE` of `O_DIRECTORY`; the same on all supported architectures.
+const MAKES_FILES: u32 = 0o20_000_100;
+/// `PR_SET_KEEPCAPS` and `PR_SET_SECUREBITS`.
+const KEEPS_CAPABILITIES: &[u32] = &[8, 28];
 /// `AF_UNSPEC`, `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`.
 const ADDRESS_FAMILIES: &[u32] = &[0, 1, 2, 10, 16];
-
-/// Calls that change an owner or a user, without their `…32` forms.
-const OWNERSHIP: &[&str] = &[
-    "chown",
-    "fchown",
-    "fchownat",
-    "lchown",
-    "setfsgid",
-    "setfsuid",
-    "setgid",
-    "setgroups",
-    "setregid",
-    "setresgid",
-    "setresuid",
-    "setreuid",
-    "setuid",
-];
-
-/// Those of them that are about files.
-const FILE_OWNERS: &[&str] = &["chown", "fchown", "fchownat", "lchown"];
-
-/// What a call about a file's owner asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OwnerCall {
-    /// Descriptor of the file, or of the directory that the path starts from; `None` for the working directory.
-    pub directory: Option<i32>,
-    /// Address of the path; `None` if the descriptor is the file's.
-    pub path: Option<u64>,
-    /// Whether a path that ends in a symbolic link means what that points to.
-    pub follows: bool,
-    /// Whether an empty path means the descriptor's file.
-    pub is_empty_allowed: bool,
-    /// The user, if it is to change.
-    pub uid: Option<u32>,
-    /// The group, if it is to change.
-    pub gid: Option<u32>,
-}
-
-/// Reads a call that [`Ownership::Recorded`] asks about; `None` for all others.
-pub(crate) fn owner_call(arch: u32, number: u32, arguments: &[u64; 6]) -> Option<OwnerCall> {
-    read_owner_call(&HERE, arch, number, arguments)
-}
-
-fn read_owner_call(
-    arches: &[Arch],
-    arch: u32,
-    number: u32,
-    arguments: &[u64; 6],
-) -> Option<OwnerCall> {
-    let arch = arches.iter().find(|known| known.audit == arch)?;
-    let (name, _) = ALLOWED.iter().find(|(name, numbers)| {
-        numbers[arch.column] == number && FILE_OWNERS.contains(&name.trim_end_matches("32"))
-    })?;
-    // Calls are looked at as the kernel does: by the low halves of registers.
-    let word = |place: usize| (arguments[place] & 0xffff_ffff) as u32;
-    // 32-bit architectures have old calls with ids of 16 bits.
-    let has_short_ids = arch.column % 2 == 1 && !name.ends_with("32") && *name != "fchownat";
-    let id = |place: usize| match word(place) {
-        id if has_short_ids => Some(id & 0xffff).filter(|id| *id != 0xffff),
-        id => Some(id).filter(|id| *id != u32::MAX),
-    };
-    let descriptor = word(0).cast_signed();
-    let (directory, path, ids) = match name.trim_end_matches("32") {
-        "fchown" => (Some(descriptor), None, 1),
-        "fchownat" => {
-            let directory = Some(descriptor).filter(|number| *number != libc::AT_FDCWD);
-            (directory, Some(arguments[1]), 2)
-        }
-        _ => (None, Some(arguments[0]), 1),
-    };
-    let flags = if *name == "fchownat" {
-        word(4).cast_signed()
-    } else {
-        0
-    };
-    Some(OwnerCall {
-        directory,
-        path,
-        follows: !name.starts_with('l') && flags & libc::AT_SYMLINK_NOFOLLOW == 0,
-        is_empty_allowed: flags & libc::AT_EMPTY_PATH != 0,
-        uid: id(ids),
-        gid: id(ids + 1),
-    })
-}
 
 /// Returns the filter for this machine's architecture and its 32-bit form.
 pub(crate) fn program(ownership: Ownership) -> Vec<sock_filter> {
@@ -174,7 +98,7 @@ fn program_for(arches: &[Arch], ownership: Ownership) -> Vec<sock_filter> {
 fn section(arch: Arch, ownership: Ownership) -> Section {
     let mut calls: Vec<(u32, Verdict)> = ALLOWED
         .iter()
-        .map(|(name, numbers)| (numbers[arch.column], verdict_for(name, ownership)))
+        .map(|(name, numbers)| (numbers[arch.column], verdict_for(name, arch, ownership)))
         .filter(|(number, _)| *number != NONE)
         .collect();
     calls.sort_by_key(|(number, _)| *number);
@@ -210,8 +134,9 @@ fn gap(start: u32, end: u32, push: &mut impl FnMut(u32, Verdict)) {
     }
 }
 
-fn verdict_for(name: &str, ownership: Ownership) -> Verdict {
-    let fake = ownership != Ownership::Real;
+fn verdict_for(name: &str, arch: Arch, ownership: Ownership) -> Verdict {
+    let fake = ownership == Ownership::Fake;
+    let answered = ownership == Ownership::Answered;
     match name {
         "clone" => Verdict::AllowWithout {
             argument: 0,
@@ -227,14 +152,21 @@ fn verdict_for(name: &str, ownership: Ownership) -> Verdict {
             argument: 0,
             values: ADDRESS_FAMILIES,
         },
-        "mknod" if fake => Verdict::FakeDevice { argument: 1 },
-        "mknodat" if fake => Verdict::FakeDevice { argument: 2 },
-        _ if ownership == Ownership::Recorded
-            && FILE_OWNERS.contains(&name.trim_end_matches("32")) =>
-        {
-            Verdict::Ask
-        }
-        _ if fake && OWNERSHIP.contains(&name.trim_end_matches("32")) => Verdict::Errno(0),
+        _ if answered && calls::is_answered(name, arch) => Verdict::Ask,
+        "creat" | "openat2" if answered => Verdict::Ask,
+        "prctl" if answered => Verdict::AskIfOneOf {
+            argument: 0,
+            values: KEEPS_CAPABILITIES,
+        },
+        "open" | "openat" if answered => Verdict::AskIfAny {
+            argument: u32::from(name == "openat") + 1,
+            bits: MAKES_FILES,
+        },
+        "mknod" | "mknodat" if ownership != Ownership::Real => Verdict::Device {
+            argument: u32::from(name == "mknodat") + 1,
+            is_asked: !fake,
+        },
+        _ if fake && calls::changes_owners(name) => Verdict::Errno(0),
         _ => Verdict::Allow,
     }
 }
@@ -275,7 +207,7 @@ mod tests {
             for arch in pair {
                 let allowed: Vec<u32> = ALLOWED
                     .iter()
-                    .filter(|(name, _)| verdict_for(name, Ownership::Real) == Verdict::Allow)
+                    .filter(|(name, _)| verdict_for(name, arch, Ownership::Real) == Verdict::Allow)
                     .map(|(_, numbers)| numbers[arch.column])
                     .filter(|number| *number != NONE)
                     .collect();
@@ -324,103 +256,126 @@ mod tests {
         }
     }
 
+    const ASK: u32 = 0x7fc0_0000;
+
     #[test]
     fn ownership_can_be_faked() {
         let amd64 = X86[0];
-        for name in OWNERSHIP {
-            check(
-                amd64,
-                Ownership::Fake,
-                number(name, amd64),
-                [0; 6],
-                errno(0),
-            );
-            check(amd64, Ownership::Real, number(name, amd64), [0; 6], ALLOW);
+        for name in ["chown", "fchownat", "setuid", "setgroups"] {
+            let number = number(name, amd64);
+            check(amd64, Ownership::Fake, number, [0; 6], errno(0));
+            check(amd64, Ownership::Real, number, [0; 6], ALLOW);
+            check(amd64, Ownership::RealButDevices, number, [0; 6], ALLOW);
         }
-        check(
-            X86[1],
-            Ownership::Fake,
-            number("chown32", X86[1]),
-            [0; 6],
-            errno(0),
-        );
-        for (mode, faked) in [
+        let chown32 = number("chown32", X86[1]);
+        check(X86[1], Ownership::Fake, chown32, [0; 6], errno(0));
+    }
+
+    #[test]
+    fn devices_are_made_by_others() {
+        let amd64 = X86[0];
+        let (mknod, mknodat) = (number("mknod", amd64), number("mknodat", amd64));
+        for (mode, is_device) in [
             (0o020_644, true),
             (0o060_600, true),
             (0o010_644, false),
             (0, false),
         ] {
-            let expected = if faked { errno(0) } else { ALLOW };
-            let (mknod, mknodat) = (number("mknod", amd64), number("mknodat", amd64));
-            check(
-                amd64,
-                Ownership::Fake,
-                mknod,
-                [9, mode, 9, 9, 0, 0],
-                expected,
-            );
-            check(
-                amd64,
-                Ownership::Fake,
-                mknodat,
-                [9, 9, mode, 9, 0, 0],
-                expected,
-            );
+            for (ownership, expected) in [
+                (Ownership::Real, ALLOW),
+                (
+                    Ownership::RealButDevices,
+                    if is_device { ASK } else { ALLOW },
+                ),
+                (Ownership::Fake, if is_device { errno(0) } else { ALLOW }),
+                (Ownership::Answered, ASK),
+            ] {
+                check(amd64, ownership, mknod, [9, mode, 9, 9, 0, 0], expected);
+                check(amd64, ownership, mknodat, [9, 9, mode, 9, 0, 0], expected);
+            }
         }
     }
 
     #[test]
-    fn owners_of_files_can_be_asked_about() {
-        let amd64 = X86[0];
-        for (name, expected) in [
-            ("chown", 0x7fc0_0000),
-            ("fchownat", 0x7fc0_0000),
-            ("setuid", errno(0)),
-            ("read", ALLOW),
-        ] {
+    fn calls_about_owners_can_be_answered() {
+        let answered = |arch: Arch, name: &str, args: [u64; 6], expected: u32| {
             check(
-                amd64,
-                Ownership::Recorded,
-                number(name, amd64),
-                [0; 6],
+                arch,
+                Ownership::Answered,
+                number(name, arch),
+                args,
                 expected,
             );
+        };
+        let [amd64, i386] = X86;
+        for name in [
+            "chown", "fchownat", "stat", "statx", "setuid", "getuid", "mkdir", "execve",
+        ] {
+            answered(amd64, name, [0; 6], ASK);
         }
+        for name in ["chown32", "fstatat64", "statx", "setuid", "getresuid32"] {
+            answered(i386, name, [0; 6], ASK);
+        }
+        for name in ["read", "unlink", "access"] {
+            answered(amd64, name, [0; 6], ALLOW);
+        }
+        answered(i386, "stat", [0; 6], ALLOW);
+        answered(amd64, "openat", [9, 9, 0o100, 0, 0, 0], ASK);
+        answered(amd64, "openat", [9, 9, 0o20_200_002, 0, 0, 0], ASK);
+        answered(amd64, "openat", [0o100, 0o100, 0o202_000, 0, 0, 0], ALLOW);
+        answered(i386, "open", [9, 0o101, 0, 0, 0, 0], ASK);
+        answered(amd64, "prctl", [8, 1, 0, 0, 0, 0], ASK);
+        answered(amd64, "prctl", [15, 8, 0, 0, 0, 0], ALLOW);
+    }
+
+    #[test]
+    fn questions_are_read() {
         let read = |arch: Arch, name: &str, arguments: [u64; 6]| {
             let pair = if arch.column < 2 { X86 } else { ARM };
-            read_owner_call(&pair, arch.audit, number(name, arch), &arguments).unwrap()
+            calls::read_question(&pair, arch.audit, number(name, arch), &arguments).unwrap()
         };
-        let chown = read(amd64, "chown", [0x1000, 5, 0xffff_ffff, 0, 0, 0]);
+        let owner = |arch, name, arguments| read(arch, name, arguments).owner_call().unwrap();
+        let [amd64, i386] = X86;
+        let chown = owner(amd64, "chown", [0x1000, 5, 0xffff_ffff, 0, 0, 0]);
         let expected = OwnerCall {
-            directory: None,
-            path: Some(0x1000),
-            follows: true,
-            is_empty_allowed: false,
+            place: Place {
+                directory: None,
+                path: Some(0x1000),
+                follows: true,
+                is_empty_allowed: false,
+            },
             uid: Some(5),
             gid: None,
         };
         assert_eq!(chown, expected);
-        assert!(!read(amd64, "lchown", [0x1000, 5, 6, 0, 0, 0]).follows);
-        let fchown = read(ARM[0], "fchown", [7, 5, 0xffff, 0, 0, 0]);
-        assert_eq!((fchown.directory, fchown.path), (Some(7), None));
+        assert!(
+            !owner(amd64, "lchown", [0x1000, 5, 6, 0, 0, 0])
+                .place
+                .follows
+        );
+        let fchown = owner(ARM[0], "fchown", [7, 5, 0xffff, 0, 0, 0]);
+        assert_eq!((fchown.place.directory, fchown.place.path), (Some(7), None));
         assert_eq!(fchown.gid, Some(0xffff));
-        let at = read(amd64, "fchownat", [0xffff_ff9c, 0x1000, 5, 6, 0x1100, 0]);
+        let at = owner(amd64, "fchownat", [0xffff_ff9c, 0x1000, 5, 6, 0x1100, 0]);
+        let place = at.place;
         assert_eq!(
-            (at.directory, at.follows, at.is_empty_allowed),
+            (place.directory, place.follows, place.is_empty_allowed),
             (None, false, true)
         );
         assert_eq!((at.uid, at.gid), (Some(5), Some(6)));
-        let short = read(X86[1], "chown", [0x1000, 0xffff, 6, 0, 0, 0]);
+        let short = owner(i386, "chown", [0x1000, 0xffff, 6, 0, 0, 0]);
         assert_eq!((short.uid, short.gid), (None, Some(6)));
+        let long = owner(i386, "chown32", [0x1000, 0xffff, 6, 0, 0, 0]);
+        assert_eq!(long.uid, Some(0xffff));
         assert_eq!(
-            read(X86[1], "chown32", [0x1000, 0xffff, 6, 0, 0, 0]).uid,
+            owner(i386, "fchownat", [0, 0, 0xffff, 6, 0, 0]).uid,
             Some(0xffff)
         );
-        assert_eq!(
-            read_owner_call(&X86, amd64.audit, number("read", amd64), &[0; 6]),
-            None
-        );
-        assert_eq!(read_owner_call(&X86, ARM[0].audit, 55, &[0; 6]), None);
+        let statx = read(amd64, "statx", [3, 0x1000, 0x100, 0, 0, 0]).place();
+        assert_eq!((statx.directory, statx.follows), (Some(3), false));
+        assert_eq!(read(i386, "setuid32", [0; 6]).name, "setuid");
+        assert_eq!(read(amd64, "read", [0; 6]).owner_call(), None);
+        assert_eq!(calls::read_question(&X86, ARM[0].audit, 55, &[0; 6]), None);
     }
 
     #[test]

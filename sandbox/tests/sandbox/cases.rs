@@ -577,7 +577,7 @@ fn subordinate_ids() -> Done {
     outcome.reports("overlay Kernel { userxattr: true }");
     assert_eq!(
         outcome.ok(),
-        "0\n1234:4321\n1000\nCapEff:\t00000000a80425fb\n4"
+        "0\n1234:4321\nnode\n1000\nCapEff:\t00000000a80425fb\n5"
     );
     let options = ["uid", "1000", "gid", "1000", "group", "7"];
     let outcome = fixture.sh(
@@ -594,12 +594,25 @@ fn subordinate_ids() -> Done {
 
 fn single_id() -> Done {
     let fixture = Fixture::new(test_user());
+    // As root, who gives a file away and becomes somebody else.
     let script = "id -u; touch /f; chown 1234:4321 /f; echo $?; stat -c %u:%g /f; mknod /n c 1 3; echo $?; \
-                  test -e /n || echo none; mknod /p p; stat -c %F /p; su ann -c 'id -u'";
-    let outcome = fixture.sh("single", &["fake", "uid", "1000", "group", "5"], script);
+                  stat -c '%F %t:%T' /n; mknod /p p; stat -c %F /p; su ann -c 'id -u; touch /tmp/ann; ! chown 5 /f' 2>&1; \
+                  stat -c %u /tmp/ann";
+    let outcome = fixture.sh("single", &["fake"], script);
     outcome.reports("mode SingleId");
     outcome.reports("device_nodes false");
-    assert_eq!(outcome.ok(), "0\n0\n0:0\n0\nnone\nfifo\n0");
+    assert_eq!(
+        outcome.ok(),
+        "0\n0\n1234:4321\n0\ncharacter special file 1:3\nfifo\n1000\nchown: /f: Operation not permitted\n1000"
+    );
+    // As somebody who is not root.
+    let script = "id -u; id -G; mkdir /tmp/d; stat -c %u:%g /tmp/d; mknod /tmp/n c 1 3 2> /dev/null || echo refused; \
+                  chown 0 /tmp/d 2> /dev/null || echo refused; stat -c %u /etc/passwd";
+    let options = [
+        "fake", "uid", "1000", "gid", "5", "group", "7", "group", "5",
+    ];
+    let outcome = fixture.sh("single", &options, script);
+    assert_eq!(outcome.ok(), "1000\n5 7\n1000:5\nrefused\nrefused\n0");
     let outcome = fixture.sh("single", &["no-network", "fake"], "ls /sys/class/net");
     assert_eq!(outcome.ok(), "lo");
     Done::Passed
