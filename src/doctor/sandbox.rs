@@ -49,12 +49,12 @@ pub(super) fn look(
 fn isolation(entered: &Entered) -> Vec<Finding> {
     let text = match entered.mode {
         Mode::Root => "root: no user namespace is needed",
-        Mode::Identity => "identity: a user namespace with every id; no device nodes",
+        Mode::Identity => "identity: a user namespace with every id; device nodes are stand-ins",
         Mode::SubordinateIds => {
-            "subordinate-ids: a user namespace with ids of /etc/subuid and /etc/subgid; no device nodes"
+            "subordinate-ids: a user namespace with ids of /etc/subuid and /etc/subgid; device nodes are stand-ins"
         }
         Mode::SingleId => {
-            "single-id: a user namespace with one id; owners are only recorded in RUN"
+            "single-id: a user namespace with one id; owners and users are recorded and shown to RUN"
         }
     };
     let mut notes = entered.notes.iter();

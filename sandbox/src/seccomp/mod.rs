@@ -77,6 +77,8 @@ const NEW_NAMESPACES: u32 = 0x7e02_0000;
 const PERSONALITIES: &[u32] = &[0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// `O_CREAT` and the bit that makes `O_TMPFILE` of `O_DIRECTORY`; the same on all supported architectures.
 const MAKES_FILES: u32 = 0o20_000_100;
+/// `RLIMIT_LOCKS`, in which whoever listens keeps who a process is.
+const LOCKS: &[u32] = &[10];
 /// `PR_SET_KEEPCAPS` and `PR_SET_SECUREBITS`.
 const KEEPS_CAPABILITIES: &[u32] = &[8, 28];
 /// `AF_UNSPEC`, `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`.
@@ -157,6 +159,10 @@ fn verdict_for(name: &str, arch: Arch, ownership: Ownership) -> Verdict {
         "prctl" if answered => Verdict::AskIfOneOf {
             argument: 0,
             values: KEEPS_CAPABILITIES,
+        },
+        "setrlimit" | "prlimit64" if answered => Verdict::AskIfOneOf {
+            argument: u32::from(name == "prlimit64"),
+            values: LOCKS,
         },
         "open" | "openat" if answered => Verdict::AskIfAny {
             argument: u32::from(name == "openat") + 1,
@@ -326,6 +332,9 @@ mod tests {
         answered(i386, "open", [9, 0o101, 0, 0, 0, 0], ASK);
         answered(amd64, "prctl", [8, 1, 0, 0, 0, 0], ASK);
         answered(amd64, "prctl", [15, 8, 0, 0, 0, 0], ALLOW);
+        answered(amd64, "prlimit64", [0, 10, 0, 0, 0, 0], ASK);
+        answered(amd64, "prlimit64", [10, 7, 0, 0, 0, 0], ALLOW);
+        answered(i386, "setrlimit", [10, 0, 0, 0, 0, 0], ASK);
     }
 
     #[test]
@@ -380,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_documented_calls_are_those_of_the_table() {
-        let verdict = |name: &str| verdict_for(name, Ownership::Real);
+        let verdict = |name: &str| verdict_for(name, X86[0], Ownership::Real);
         let allowed = ALLOWED.iter().map(|(name, _)| *name);
         let allowed = allowed.filter(|name| verdict(name) == Verdict::Allow);
         let documented = words_behind("### System calls that are allowed");

@@ -29,6 +29,9 @@ use identities::{Identities, Identity};
 use records::Records;
 use stat::Shown;
 
+/// A `struct rlimit64` without limits.
+const NO_LIMIT: [u8; 16] = [0xff; 16];
+
 /// `PROC_SUPER_MAGIC`
 const PROC: libc::c_long = 0x9fa0;
 
@@ -95,6 +98,14 @@ impl Keeper {
             "chroot" => {
                 self.has_chroots = true;
                 Ok(Answer::Kernel)
+            }
+            // Which would change who the process is; PAM resets all limits.
+            "setrlimit" => Ok(Answer::Value(0)),
+            "prlimit64" => {
+                if question.arguments[3] != 0 && caller.is_waiting() {
+                    caller.write(question.arguments[3], &NO_LIMIT)?;
+                }
+                Ok(Answer::Value(0))
             }
             "prctl" => {
                 let mut after = self.identities.of(caller.pid).clone();
