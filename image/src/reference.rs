@@ -63,7 +63,11 @@ impl Reference {
         }
         match self.path.strip_prefix(OFFICIAL_PREFIX) {
             Some(official) if !official.contains('/') => official.to_owned(),
-            _ => self.path.clone(),
+            // Some names would be read as those of another registry if theirs were left out.
+            _ if split_domain(&self.path) == (DEFAULT_DOMAIN.into(), self.path.clone()) => {
+                self.path.clone()
+            }
+            _ => self.name(),
         }
     }
 
@@ -362,6 +366,15 @@ mod tests {
         check("ubuntu", "docker.io/library/ubuntu", "ubuntu");
         check("index.docker.io/a/b:1", "docker.io/a/b:1", "a/b:1");
         check("MYHOST/app", "MYHOST/app", "MYHOST/app");
+        let twofold = "docker.io/index.docker.io/app";
+        check(twofold, twofold, twofold);
+        let twofold = "docker.io/ghcr.io/team/app";
+        check(twofold, twofold, twofold);
+        check(
+            "docker.io/localhost/app",
+            "docker.io/localhost/app",
+            "docker.io/localhost/app",
+        );
         check("[::1]:5000/app", "[::1]:5000/app", "[::1]:5000/app");
         check(
             "docker.io/library/distros/ubuntu",

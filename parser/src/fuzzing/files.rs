@@ -61,10 +61,10 @@ fn check_findings(findings: &[Diagnostic], source: &[u8]) {
 fn check_stage(stage: &Stage, source: &[u8]) {
     check_head(&stage.head, source);
     let from = &stage.from;
-    let words = [Some(&from.base), from.platform.as_ref()];
-    check_words(words.into_iter().flatten(), &stage.head, source);
-    if let Some(name) = &from.name {
-        check_within(name, &stage.head, source);
+    check_words([&from.base], &stage.head, source);
+    // A name is in small letters, a flag without its quotes.
+    for word in from.name.iter().chain(&from.platform) {
+        check_within(word, &stage.head, source);
     }
     let mut end = stage.head.span.end;
     for instruction in &stage.instructions {

@@ -61,7 +61,8 @@ fn globs(pattern: &[u8], name: &[u8]) {
 }
 
 /// Decides by trying everything: for files with nothing but plain letters, `*`, `?`, `**`, `/` and
-/// `!`, of which each line is a path that is already short.
+/// `!`, of which each line is a path that is already short. What is taken in again is not left out
+/// once more: a walk, as BuildKit's, does not try a pattern on a folder that is left out already.
 fn by_definition(source: &[u8], path: &[u8]) -> Option<bool> {
     let text = std::str::from_utf8(source).ok()?;
     let path = std::str::from_utf8(path).ok()?;
@@ -70,7 +71,7 @@ fn by_definition(source: &[u8], path: &[u8]) -> Option<bool> {
     if is_long || path.contains('\n') || !text.chars().all(is_plain) {
         return None;
     }
-    let mut is_excluded = false;
+    let (mut is_excluded, mut has_negated) = (false, false);
     for line in text.lines().filter(|line| !line.is_empty()) {
         let (is_negated, pattern) = match line.strip_prefix('!') {
             Some(pattern) => (true, pattern),
@@ -83,9 +84,10 @@ fn by_definition(source: &[u8], path: &[u8]) -> Option<bool> {
                 .split("**")
                 .skip(1)
                 .any(|rest| !rest.is_empty() && !rest.starts_with('/'));
-        if !is_short || is_odd {
+        if !is_short || is_odd || (has_negated && !is_negated) {
             return None;
         }
+        has_negated |= is_negated;
         let pattern: Vec<char> = pattern
             .strip_prefix('/')
             .unwrap_or(pattern)
