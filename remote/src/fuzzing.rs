@@ -34,7 +34,7 @@ pub fn remotes(input: &[u8]) {
             continue;
         };
         assert!(is_full_id(&found.commit));
-        if check_reference(wanted).is_ok() {
+        if !wanted.is_empty() && check_reference(wanted).is_ok() {
             check_reference(&found.name).expect("what a name leads to is a name");
         }
     }

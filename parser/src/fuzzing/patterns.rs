@@ -60,47 +60,36 @@ fn globs(pattern: &[u8], name: &[u8]) {
     }
 }
 
-/// Decides by trying everything: for files with nothing but plain letters, `*`, `?`, `**`, `/` and
-/// `!`, of which each line is a path that is already short. What is taken in again is not left out
-/// once more: a walk, as BuildKit's, does not try a pattern on a folder that is left out already.
+/// Decides by trying everything: for files with nothing but plain letters, `*`, `?`, `**` and `/`, of
+/// which each line is a path that is already short. (What takes paths in again depends on the order
+/// in which a walk tries patterns, in BuildKit too.)
 fn by_definition(source: &[u8], path: &[u8]) -> Option<bool> {
     let text = std::str::from_utf8(source).ok()?;
     let path = std::str::from_utf8(path).ok()?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "*?/!\n".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "*?/\n".contains(c);
     let is_long = text.len() > 64 || path.len() > 64;
     if is_long || path.contains('\n') || !text.chars().all(is_plain) {
         return None;
     }
-    let (mut is_excluded, mut has_negated) = (false, false);
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        let (is_negated, pattern) = match line.strip_prefix('!') {
-            Some(pattern) => (true, pattern),
-            None => (false, line),
-        };
-        let is_short = !pattern.contains("//") && !pattern.ends_with('/') && !pattern.is_empty();
+    let mut is_excluded = false;
+    for pattern in text.lines().filter(|line| !line.is_empty()) {
+        let is_short = !pattern.contains("//") && !pattern.ends_with('/');
         // `**` in front of a name is not folders, but any beginning.
-        let is_odd = ["!", "***"].iter().any(|odd| pattern.contains(odd))
+        let is_odd = pattern.contains("***")
             || pattern
                 .split("**")
                 .skip(1)
                 .any(|rest| !rest.is_empty() && !rest.starts_with('/'));
-        if !is_short || is_odd || (has_negated && !is_negated) {
+        if !is_short || is_odd {
             return None;
         }
-        has_negated |= is_negated;
-        let pattern: Vec<char> = pattern
-            .strip_prefix('/')
-            .unwrap_or(pattern)
-            .chars()
-            .collect();
+        let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
+        let pattern: Vec<char> = pattern.chars().collect();
         let ends = path.match_indices('/').map(|(end, _)| end);
-        let is_matched = ends.chain([path.len()]).any(|end| {
+        is_excluded |= ends.chain([path.len()]).any(|end| {
             let part: Vec<char> = path[..end].chars().collect();
             matches(&pattern, &part)
         });
-        if is_matched {
-            is_excluded = !is_negated;
-        }
     }
     Some(is_excluded)
 }
