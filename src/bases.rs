@@ -75,6 +75,8 @@ impl Origins {
     /// Returns the registry client.
     pub(crate) fn client(&self) -> Result<&Client, String> {
         let make = || {
+            // From here on there are passwords.
+            rbuild_sandbox::hide_memory().map_err(|error| error.to_string())?;
             let settings = rbuild_registry::Settings::from_env(&environment::variable);
             Client::new(settings).map_err(|error| chain(&error))
         };

@@ -57,6 +57,7 @@ pub(crate) fn log_in(options: &LoginArguments) -> Result<(), Failure> {
         ));
     }
     let host = host_of(options.server.as_deref())?;
+    rbuild_sandbox::hide_memory()?;
     let settings = Settings::from_env(&variable);
     if options.username.is_none()
         && options.password.is_none()
