@@ -11,6 +11,7 @@ use crate::commands::diff::DiffArguments;
 use crate::commands::fsck::FsckArguments;
 use crate::commands::history::HistoryArguments;
 use crate::commands::images::ImagesArguments;
+use crate::commands::imagetools::ImagetoolsCommand;
 use crate::commands::import::ImportArguments;
 use crate::commands::inspect::InspectArguments;
 use crate::commands::load::LoadArguments;
@@ -91,6 +92,9 @@ pub(crate) enum Command {
     Df(DfArguments),
     /// Check everything in the store
     Fsck(FsckArguments),
+    /// Join and show images in registries
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
     /// Manage images
     #[command(subcommand)]
     Image(ImageCommand),

@@ -26,6 +26,7 @@ mod page;
 mod planning;
 mod progress;
 mod pushing;
+mod relay;
 mod report;
 mod run_options;
 mod secrets;
@@ -85,6 +86,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Login(options) => commands::login::log_in(&options),
         Command::Logout(options) => commands::login::log_out(&options),
         Command::Push(options) => commands::push::run(&root, &options),
+        Command::Imagetools(command) => commands::imagetools::run(&command),
         Command::Save(options) => commands::save::run(&root, &options),
         Command::Load(options) => commands::load::run(&root, &options),
         Command::Import(options) => commands::import::run(&root, &options),

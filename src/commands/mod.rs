@@ -10,6 +10,7 @@ pub(crate) mod fsck;
 pub(crate) mod history;
 mod image_tree;
 pub(crate) mod images;
+pub(crate) mod imagetools;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod load;

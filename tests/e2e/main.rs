@@ -25,6 +25,7 @@ mod foreign;
 mod full;
 mod git;
 mod hostile;
+mod imagetools;
 mod instructions;
 mod isolation;
 mod keys;

@@ -1,0 +1,311 @@
+//! `rbuild imagetools create`
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use rbuild_image::config::ImageConfig;
+use rbuild_image::manifest::{Annotations, Descriptor, Document, Index, Manifest};
+use rbuild_image::media::{DOCKER_MANIFEST, Format, Kind};
+use rbuild_image::platform::Platform;
+use rbuild_image::reference::Reference;
+use rbuild_registry::{Client, PushOptions, Resolved};
+
+use super::annotation::{Annotation, Place};
+use crate::bases::platform_of;
+use crate::output;
+use crate::relay::Relay;
+use crate::report::Failure;
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArguments {
+    /// Name that the result gets
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    tag: Vec<String>,
+    /// Add to what the name stands for now
+    #[arg(long)]
+    append: bool,
+    /// Print the result and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Add a remark: to the index with `index:`, to what it names with `manifest-descriptor:` or
+    /// `manifest-descriptor[OS/ARCH]:`
+    #[arg(long, value_name = "PLACE:KEY=VALUE")]
+    annotation: Vec<Annotation>,
+    /// Read a source from a file: a name, or a descriptor as JSON
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Make an index even of a single image; with `=false` the image itself gets the name
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        hide_default_value = true
+    )]
+    prefer_index: bool,
+    /// Names in registries, digests, or descriptors as JSON
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<String>,
+}
+
+/// What is to be part of the result.
+struct Source {
+    reference: Reference,
+    /// What is said of it besides its name.
+    given: Option<Descriptor>,
+}
+
+/// What will be named.
+struct Made {
+    media_type: String,
+    bytes: Vec<u8>,
+    /// Repositories that its parts are in.
+    places: Vec<Reference>,
+}
+
+/// Joins images of registries to one index and gives it names; what the registry lacks is copied.
+pub(crate) fn run(client: &Client, options: &CreateArguments) -> Result<(), Failure> {
+    let tags = tags_of(options)?;
+    let sources = sources_of(options, &tags)?;
+    let relay = Relay::new(client);
+    let made = combine(client, &relay, &sources, options)?;
+    if options.dry_run {
+        return output::result(&(String::from_utf8_lossy(&made.bytes).into_owned() + "\n"));
+    }
+    let root = Descriptor::of(&made.media_type, &made.bytes);
+    relay.add_new(&made.bytes);
+    for tag in &tags {
+        output::note(&format!("pushing {} to {tag}\n", root.digest));
+        let repository = tag.repository();
+        if made.places.iter().all(|place| *place == repository) {
+            client.put_manifest(tag, &made.media_type, &made.bytes)?;
+        } else {
+            client.push(&relay, &root, tag, &PushOptions::default(), &|_event| {})?;
+        }
+    }
+    Ok(())
+}
+
+fn tags_of(options: &CreateArguments) -> Result<Vec<Reference>, Failure> {
+    if options.tag.is_empty() && !options.dry_run {
+        return Err(Failure::with_help(
+            "can't push with no tags specified, please set --tag or --dry-run",
+            "-t NAME names the result, --dry-run prints it",
+        ));
+    }
+    let tags = options.tag.iter().map(|tag| {
+        let tag = Reference::parse(tag)?;
+        if tag.digest().is_some() {
+            return Err(Failure::message(format!(
+                "invalid tag \"{}\": a digest cannot be chosen",
+                tag.familiar()
+            )));
+        }
+        Ok(tag.with_default_tag())
+    });
+    tags.collect()
+}
+
+fn sources_of(options: &CreateArguments, tags: &[Reference]) -> Result<Vec<Source>, Failure> {
+    let mut written = options.sources.clone();
+    for file in &options.file {
+        let text = fs_err::read_to_string(file)?;
+        written.push(text.trim().to_owned());
+    }
+    if written.is_empty() && !options.append {
+        return Err(Failure::message("no sources specified"));
+    }
+    let mut sources = Vec::new();
+    if options.append {
+        let Some(tag) = tags.first() else {
+            return Err(Failure::message(
+                "--append needs the name of what is added to: -t NAME",
+            ));
+        };
+        sources.push(Source {
+            reference: tag.clone(),
+            given: None,
+        });
+    }
+    let named: Vec<Reference> = written
+        .iter()
+        .filter(|text| !is_digest(text) && !text.starts_with('{'))
+        .map(|text| Reference::parse(text))
+        .collect::<Result<_, _>>()?;
+    let mut repositories: Vec<Reference> = tags
+        .iter()
+        .chain(&named)
+        .map(Reference::repository)
+        .collect();
+    repositories.sort();
+    repositories.dedup();
+    for text in &written {
+        sources.push(source_of(text, &repositories)?);
+    }
+    Ok(sources)
+}
+
+fn is_digest(text: &str) -> bool {
+    text.starts_with("sha256:")
+}
+
+fn source_of(text: &str, repositories: &[Reference]) -> Result<Source, Failure> {
+    let given: Option<Descriptor> = if text.starts_with('{') {
+        let parsed = serde_json::from_str(text);
+        Some(parsed.map_err(|error| {
+            Failure::message(format!("cannot read the descriptor {text}: {error}"))
+        })?)
+    } else if is_digest(text) {
+        Some(Descriptor::new("", text.parse()?, 0))
+    } else {
+        None
+    };
+    let Some(given) = given else {
+        return Ok(Source {
+            reference: Reference::parse(text)?.with_default_tag(),
+            given: None,
+        });
+    };
+    let [repository] = repositories else {
+        return Err(Failure::with_help(
+            format!("it is not clear in which repository {} is", given.digest),
+            "write NAME@DIGEST",
+        ));
+    };
+    Ok(Source {
+        reference: repository.at_digest(given.digest),
+        given: Some(given).filter(|_| !is_digest(text)),
+    })
+}
+
+/// Returns what the sources are together: a lone index as it is.
+fn combine(
+    client: &Client,
+    relay: &Relay<'_>,
+    sources: &[Source],
+    options: &CreateArguments,
+) -> Result<Made, Failure> {
+    let mut entries: Vec<Descriptor> = Vec::new();
+    let places = sources.iter().map(|source| source.reference.repository());
+    let places: Vec<Reference> = places.collect();
+    for source in sources {
+        let found = client.resolve(&source.reference)?;
+        relay.note(&found.descriptor.digest, &source.reference);
+        relay.add(&found.bytes, &found.document, &source.reference);
+        let is_index = matches!(found.document, Document::Index(_));
+        let is_kept = is_index || !options.prefer_index;
+        if sources.len() == 1 && options.annotation.is_empty() && is_kept {
+            return Ok(Made {
+                media_type: found.descriptor.media_type,
+                bytes: found.bytes,
+                places,
+            });
+        }
+        for entry in entries_of(client, source, found)? {
+            if !entries.iter().any(|known| known.digest == entry.digest) {
+                entries.push(entry);
+            }
+        }
+    }
+    let index = annotated(entries, &options.annotation)?;
+    Ok(Made {
+        media_type: index.media_type.clone(),
+        // As buildx writes it, so that the same sources give the same digest.
+        bytes: serde_json::to_vec_pretty(&index)?,
+        places,
+    })
+}
+
+/// Returns what an index names, or the image itself with its platform.
+fn entries_of(
+    client: &Client,
+    source: &Source,
+    found: Resolved,
+) -> Result<Vec<Descriptor>, Failure> {
+    let manifest = match found.document {
+        Document::Index(index) => return Ok(index.manifests),
+        Document::Manifest(manifest) => manifest,
+    };
+    let mut entry = source
+        .given
+        .clone()
+        .unwrap_or_else(|| found.descriptor.clone());
+    let is_same = entry.size == found.descriptor.size;
+    if !is_same || Kind::of(&entry.media_type) != Some(Kind::Manifest) {
+        return Err(Failure::message(format!(
+            "the descriptor of {} does not fit: it has {} bytes of type {}",
+            entry.digest, found.descriptor.size, found.descriptor.media_type
+        )));
+    }
+    if entry.platform.is_none() {
+        entry.platform = platform_in(client, &source.reference, &manifest)?;
+    }
+    Ok(vec![entry])
+}
+
+fn platform_in(
+    client: &Client,
+    reference: &Reference,
+    manifest: &Manifest,
+) -> Result<Option<Platform>, Failure> {
+    if !manifest.is_image() {
+        return Ok(None);
+    }
+    let bytes = client.config(reference, &manifest.config)?;
+    let config: ImageConfig = serde_json::from_slice(&bytes)?;
+    let platform = platform_of(&config);
+    Ok((!platform.architecture.is_empty()).then_some(platform))
+}
+
+/// An index is Docker's only if all it names are; Docker's have no annotations.
+fn annotated(mut entries: Vec<Descriptor>, annotations: &[Annotation]) -> Result<Index, Failure> {
+    let mut of_index = Annotations::default();
+    for Annotation { place, key, value } in annotations {
+        match place {
+            Place::Index => {
+                of_index.insert(key.clone(), value.clone());
+            }
+            Place::Entries(platform) => annotate(&mut entries, platform.as_ref(), key, value)?,
+        }
+    }
+    let is_docker = annotations.is_empty()
+        && entries
+            .iter()
+            .all(|entry| entry.media_type == DOCKER_MANIFEST);
+    let format = if is_docker {
+        Format::Docker
+    } else {
+        Format::Oci
+    };
+    let mut index = Index::new(format, entries);
+    index.annotations = of_index;
+    Ok(index)
+}
+
+fn annotate(
+    entries: &mut [Descriptor],
+    platform: Option<&Platform>,
+    key: &str,
+    value: &str,
+) -> Result<(), Failure> {
+    let mut is_used = false;
+    for entry in entries {
+        let is_meant = platform.is_none_or(|wanted| {
+            let platform = entry.platform.as_ref();
+            platform.is_some_and(|platform| wanted.is_same(platform))
+        });
+        if is_meant {
+            entry.annotations.insert(key.to_owned(), value.to_owned());
+            is_used = true;
+        }
+    }
+    match platform {
+        Some(platform) if !is_used => Err(Failure::message(format!(
+            "no image for {platform} that the annotation {key} could be of"
+        ))),
+        _ => Ok(()),
+    }
+}

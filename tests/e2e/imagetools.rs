@@ -1,0 +1,237 @@
+//! `rbuild imagetools`: indexes made in registries, and what other tools read there.
+
+use serde_json::{Value, json};
+
+use crate::support::image::sha256;
+use crate::support::registry::{Door, Registry};
+use crate::support::{TestEnv, need, peers};
+
+const NEEDS: &str = "this needs docker-registry, skopeo and busybox-static";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The bytes of a manifest or index as the registry has them.
+fn raw(name: &str) -> Vec<u8> {
+    let source = format!("docker://{name}");
+    let run = peers::skopeo(&["inspect", "--tls-verify=false", "--raw", &source]);
+    run.stdout.into_bytes()
+}
+
+fn json_of(name: &str) -> Value {
+    serde_json::from_slice(&raw(name)).unwrap()
+}
+
+/// Builds and pushes an image for one architecture; returns the digest of its manifest.
+fn push_one(env: &TestEnv, name: &str, architecture: &str) -> String {
+    let context = env.context(
+        architecture,
+        &[
+            (
+                "Dockerfile",
+                "FROM scratch\nCOPY same /\nARG TARGETARCH\nCOPY same /$TARGETARCH\nCMD [\"/same\"]\n",
+            ),
+            ("same", "in both images\n"),
+        ],
+    );
+    let platform = format!("--platform=linux/{architecture}");
+    env.build(&context, &["-t", name, &platform]);
+    env.rbuild(["push", "-q", name]).ok();
+    sha256(&raw(name))
+}
+
+/// Uploads that the registry was asked for since there were `before` requests.
+fn uploads(registry: &Registry, before: usize) -> Vec<String> {
+    let requests = registry.requests().split_off(before);
+    let is_upload = |request: &String| request.starts_with("PATCH") || request.contains("digest=");
+    let is_mount = |request: &String| request.contains("mount=");
+    requests
+        .into_iter()
+        .filter(|request| is_upload(request) && !is_mount(request))
+        .collect()
+}
+
+#[test]
+fn images_of_one_repository_are_joined_without_an_upload() {
+    need!(Registry::shared().is_some(), "{NEEDS}");
+    let registry = Registry::behind(&Door::default());
+    let env = TestEnv::new();
+    let name = format!("{}/team/app", registry.address);
+    let (amd64, arm64) = (format!("{name}:amd64"), format!("{name}:arm64"));
+    let digests = [
+        push_one(&env, &amd64, "amd64"),
+        push_one(&env, &arm64, "arm64"),
+    ];
+
+    let before = registry.requests().len();
+    let dry = env.rbuild(["imagetools", "create", "--dry-run", &amd64, &arm64]);
+    let dry = dry.ok().stdout;
+    let all = format!("{name}:1");
+    env.rbuild(["imagetools", "create", "-t", &all, &amd64, &arm64])
+        .ok();
+    let blobs: Vec<String> = registry
+        .requests()
+        .split_off(before)
+        .into_iter()
+        .filter(|request| !request.starts_with("GET ") && request.contains("/blobs/"))
+        .collect();
+    assert_eq!(blobs, Vec::<String>::new());
+    let bytes = raw(&all);
+    assert_eq!(format!("{}\n", String::from_utf8_lossy(&bytes)), dry);
+    let index = json_of(&all);
+    assert_eq!(index["mediaType"], OCI_INDEX);
+    for (place, architecture) in ["amd64", "arm64"].into_iter().enumerate() {
+        let entry = &index["manifests"][place];
+        assert_eq!(entry["digest"], digests[place]);
+        assert_eq!(
+            entry["platform"],
+            json!({"architecture": architecture, "os": "linux"})
+        );
+    }
+
+    // Each platform's image can be had by the name of all.
+    for architecture in ["amd64", "arm64"] {
+        let source = format!("docker://{all}");
+        let arch = format!("--override-arch={architecture}");
+        let args = [&arch, "inspect", "--tls-verify=false", "--config", &source];
+        let config: Value = serde_json::from_str(&peers::skopeo(&args).stdout).unwrap();
+        assert_eq!(config["architecture"], architecture);
+    }
+
+    let shown = env.rbuild(["imagetools", "inspect", &all]).ok().stdout;
+    let entry = |place: usize, architecture: &str| {
+        format!(
+            "  Name:      {all}@{}\n  MediaType: {OCI_MANIFEST}\n  Platform:  linux/{architecture}\n",
+            digests[place]
+        )
+    };
+    let expected = format!(
+        "Name:      {all}\nMediaType: {OCI_INDEX}\nDigest:    {}\n{}\nManifests: \n{}{}\n{}",
+        sha256(&bytes),
+        " ".repeat(11),
+        entry(0, "amd64"),
+        " ".repeat(13),
+        entry(1, "arm64")
+    );
+    assert_eq!(shown, expected);
+    let shown = env.rbuild(["imagetools", "inspect", "--raw", &all]).ok();
+    assert_eq!(shown.stdout.as_bytes(), bytes);
+    let shown = env.rbuild(["imagetools", "inspect", &amd64]).ok().stdout;
+    let expected = format!(
+        "Name:      {amd64}\nMediaType: {OCI_MANIFEST}\nDigest:    {}\n",
+        digests[0]
+    );
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn images_are_mounted_and_copied_with_their_digests() {
+    need!(Registry::shared().is_some(), "{NEEDS}");
+    let (here, there) = (
+        Registry::behind(&Door::default()),
+        Registry::behind(&Door::default()),
+    );
+    let env = TestEnv::new();
+    let amd64 = format!("{}/team/one:1", here.address);
+    let arm64 = format!("{}/team/two:1", here.address);
+    let digests = [
+        push_one(&env, &amd64, "amd64"),
+        push_one(&env, &arm64, "arm64"),
+    ];
+
+    let before = here.requests().len();
+    let all = format!("{}/team/all:1", here.address);
+    env.rbuild(["imagetools", "create", "-t", &all, &amd64, &arm64])
+        .ok();
+    assert_eq!(uploads(&here, before), Vec::<String>::new());
+
+    // The store that built them is not needed, and an index goes as it is.
+    let stranger = TestEnv::new();
+    let copy = format!("{}/copies/all:2", there.address);
+    stranger
+        .rbuild(["imagetools", "create", "-t", &copy, &all])
+        .ok();
+    assert_eq!(raw(&copy), raw(&all));
+    for digest in &digests {
+        let child = format!("{}/copies/all@{digest}", there.address);
+        assert_eq!(&sha256(&raw(&child)), digest);
+    }
+    let layout = env.path("copied");
+    let to = format!("oci:{}:all", layout.display());
+    let from = format!("docker://{copy}");
+    peers::skopeo(&[
+        "copy",
+        "-q",
+        "--insecure-policy",
+        "--all",
+        "--src-tls-verify=false",
+        &from,
+        &to,
+    ]);
+
+    let before = there.requests().len();
+    stranger
+        .rbuild(["imagetools", "create", "-t", &copy, &all])
+        .ok();
+    assert_eq!(uploads(&there, before), Vec::<String>::new());
+}
+
+#[test]
+fn indexes_grow_and_get_annotations() {
+    need!(Registry::shared().is_some(), "{NEEDS}");
+    let registry = Registry::behind(&Door::default());
+    let env = TestEnv::new();
+    let name = format!("{}/team/app", registry.address);
+    let (amd64, arm64) = (format!("{name}:amd64"), format!("{name}:arm64"));
+    let digests = [
+        push_one(&env, &amd64, "amd64"),
+        push_one(&env, &arm64, "arm64"),
+    ];
+    let all = format!("{name}:1");
+    let create = |args: &[&str]| {
+        let start = ["imagetools", "create", "-t", &all];
+        env.rbuild(start.iter().chain(args))
+    };
+
+    create(&["--prefer-index=false", &amd64]).ok();
+    assert_eq!(raw(&all), raw(&amd64));
+    create(&[&digests[0]]).ok();
+    assert_eq!(json_of(&all)["manifests"][0]["digest"], digests[0]);
+    // Nothing is named twice.
+    create(&["--append", &arm64, &amd64]).ok();
+    let index = json_of(&all);
+    let found: Vec<&Value> = index["manifests"].as_array().unwrap().iter().collect();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[1]["digest"], digests[1]);
+
+    let source = env.path("source");
+    fs_err::write(&source, format!("{all}\n")).unwrap();
+    create(&[
+        "--annotation=index:org.example.of=all",
+        "--annotation=manifest-descriptor[linux/arm64]:org.example.of=arm",
+        "-f",
+        source.to_str().unwrap(),
+    ])
+    .ok();
+    let index = json_of(&all);
+    assert_eq!(index["annotations"], json!({"org.example.of": "all"}));
+    assert_eq!(index["manifests"][0]["annotations"], Value::Null);
+    let of_arm = json!({"org.example.of": "arm"});
+    assert_eq!(index["manifests"][1]["annotations"], of_arm);
+    let shown = env.rbuild(["imagetools", "inspect", &all]).ok().stdout;
+    let end = "  Platform:    linux/arm64\n  Annotations: \n    org.example.of: arm\n";
+    assert!(shown.ends_with(end), "{shown}");
+
+    create(&["--annotation=manifest-descriptor[linux/s390x]:k=v", &all])
+        .fails(1)
+        .says("no image for linux/s390x that the annotation k could be of");
+    create(&[]).fails(1).says("no sources specified");
+    env.rbuild(["imagetools", "create", &all])
+        .fails(1)
+        .says("please set --tag or --dry-run");
+    env.rbuild(["imagetools", "inspect", &format!("{name}:none")])
+        .fails(1)
+        .says("not found");
+    env.rbuild(["imagetools", "create", "--dry-run", &digests[0]])
+        .fails(1)
+        .says("it is not clear in which repository");
+}
