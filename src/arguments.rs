@@ -236,9 +236,15 @@ pub(crate) struct BuildArguments {
     /// Name of the image
     #[arg(short, long, value_name = "NAME[:TAG]")]
     pub(crate) tag: Vec<String>,
-    /// Where the result goes: DIR, or type=local|tar|oci|docker,dest=PATH
+    /// Where the result goes: DIR, type=local|tar|oci|docker,dest=PATH, or type=image|registry
     #[arg(short, long, value_name = "DEST")]
     pub(crate) output: Vec<String>,
+    /// Push the image under its names: short for --output=type=registry
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Annotate what is written; TYPE is manifest, index, manifest-descriptor or index-descriptor
+    #[arg(long, value_name = "[TYPE[[PLATFORM]]:]KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
     /// Lend a secret to RUN --mount=type=secret: a file, or a variable of the environment
     #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]")]
     pub(crate) secret: Vec<String>,

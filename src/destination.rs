@@ -2,6 +2,12 @@
 
 use std::path::PathBuf;
 
+use rbuild_image::reference::Reference;
+
+use crate::annotations::AnnotationSet;
+use crate::arguments::BuildArguments;
+use crate::image_output::{Form, ImageOutput};
+use crate::output;
 use crate::report::Failure;
 
 /// One destination.
@@ -12,11 +18,13 @@ pub(crate) enum Destination {
     /// The files of the result as a tar.
     Tar(Place),
     /// An OCI layout as a tar.
-    OciArchive(Place),
+    OciArchive(Place, Form),
     /// An OCI layout as a directory.
-    OciDirectory(PathBuf),
+    OciDirectory(PathBuf, Form),
     /// An archive that `docker load` reads.
-    DockerArchive(Place),
+    DockerArchive(Place, Form),
+    /// An image in the store, and maybe in registries.
+    Image(Box<ImageOutput>),
 }
 
 /// A file or standard output.
@@ -28,8 +36,113 @@ pub(crate) enum Place {
     Stdout,
 }
 
-/// Reads all `--output` options.
-pub(crate) fn parse_all(options: &[String]) -> Result<Vec<Destination>, Failure> {
+/// Where a build's image goes, and how it is called there.
+#[derive(Debug)]
+pub(crate) struct Destinations {
+    pub(crate) all: Vec<Destination>,
+    /// The names that it gets in the store.
+    pub(crate) local_names: Vec<Reference>,
+    /// The names that it has outside.
+    pub(crate) names: Vec<Reference>,
+}
+
+impl Destinations {
+    /// Reads `--output`, `--push`, `--annotation` and `--tag`.
+    pub(crate) fn read(options: &BuildArguments) -> Result<Self, Failure> {
+        let mut all = parse_all(&options.output)?;
+        if options.push {
+            push(&mut all);
+        }
+        annotate(
+            &mut all,
+            &AnnotationSet::parse_options(&options.annotation)?,
+        );
+        if all
+            .iter()
+            .filter_map(Destination::form)
+            .any(Form::is_overruled)
+        {
+            output::note("note: zstd and annotations need OCI media types, so these are used\n");
+        }
+        let (mut local_names, mut names) = (Vec::new(), Vec::new());
+        let mut has_image = false;
+        for destination in &all {
+            let (local, outside) = match destination {
+                Destination::Image(image) => {
+                    has_image = true;
+                    let outside = image.targets(&options.tag)?;
+                    if image.is_pushed && outside.is_empty() {
+                        return Err(Failure::with_help(
+                            "tag is needed when pushing to registry",
+                            "--tag REGISTRY/NAME:TAG says where it goes",
+                        ));
+                    }
+                    (image.local_names(&options.tag)?, outside)
+                }
+                other => match other.form() {
+                    Some(form) => (Vec::new(), form.names(&options.tag)?),
+                    None => continue,
+                },
+            };
+            add(&mut local_names, local);
+            add(&mut names, outside);
+        }
+        let tags = Form::default().names(&options.tag);
+        if !has_image {
+            add(&mut local_names, tags?);
+        }
+        if names.is_empty() {
+            names.clone_from(&local_names);
+        }
+        Ok(Self {
+            all,
+            local_names,
+            names,
+        })
+    }
+
+    /// Returns how images are written.
+    pub(crate) fn forms(&self) -> impl Iterator<Item = &Form> {
+        self.all.iter().filter_map(Destination::form)
+    }
+}
+
+fn add(names: &mut Vec<Reference>, more: Vec<Reference>) {
+    for name in more {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+}
+
+/// Has all images pushed, or the build's if there is none.
+fn push(destinations: &mut Vec<Destination>) {
+    let mut has_image = false;
+    for destination in &mut *destinations {
+        if let Destination::Image(image) = destination {
+            image.is_pushed = true;
+            has_image = true;
+        }
+    }
+    if !has_image {
+        destinations.push(Destination::Image(Box::new(ImageOutput::pushed())));
+    }
+}
+
+/// Annotates what is written, or the image in the store if there is none.
+fn annotate(destinations: &mut Vec<Destination>, annotations: &AnnotationSet) {
+    if annotations.is_empty() {
+        return;
+    }
+    if destinations.iter().all(|place| place.form().is_none()) {
+        destinations.push(Destination::Image(Box::default()));
+    }
+    for form in destinations.iter_mut().filter_map(Destination::form_mut) {
+        form.annotations.extend(annotations);
+    }
+}
+
+fn parse_all(options: &[String]) -> Result<Vec<Destination>, Failure> {
     let destinations = options
         .iter()
         .map(|option| parse(option))
@@ -52,9 +165,29 @@ impl Destination {
         matches!(
             self,
             Self::Tar(Place::Stdout)
-                | Self::OciArchive(Place::Stdout)
-                | Self::DockerArchive(Place::Stdout)
+                | Self::OciArchive(Place::Stdout, _)
+                | Self::DockerArchive(Place::Stdout, _)
         )
+    }
+
+    fn form(&self) -> Option<&Form> {
+        match self {
+            Self::Local(_) | Self::Tar(_) => None,
+            Self::OciArchive(_, form)
+            | Self::OciDirectory(_, form)
+            | Self::DockerArchive(_, form) => Some(form),
+            Self::Image(image) => Some(&image.form),
+        }
+    }
+
+    fn form_mut(&mut self) -> Option<&mut Form> {
+        match self {
+            Self::Local(_) | Self::Tar(_) => None,
+            Self::OciArchive(_, form)
+            | Self::OciDirectory(_, form)
+            | Self::DockerArchive(_, form) => Some(form),
+            Self::Image(image) => Some(&mut image.form),
+        }
     }
 }
 
@@ -75,24 +208,29 @@ fn parse(option: &str) -> Result<Destination, Failure> {
             .map(|(_, value)| value.as_str())
     };
     let kind = get("type").ok_or_else(|| Failure::Usage("type is required for output".into()))?;
-    let known: &[&str] = match kind {
-        "oci" => &["type", "dest", "tar"],
-        "local" | "tar" | "docker" => &["type", "dest"],
-        "image" | "registry" | "cacheonly" => {
+    let mut image = match kind {
+        "registry" => ImageOutput::pushed(),
+        "local" | "tar" | "oci" | "docker" | "image" => ImageOutput::default(),
+        "cacheonly" => {
             return Err(Failure::with_help(
-                format!("this version of rbuild has no output type={kind}"),
-                "--tag keeps the image in the local store; type=oci, docker, tar and local write it elsewhere",
+                "this version of rbuild has no output type=cacheonly",
+                "without --output and --tag a build leaves no more than an image without a name",
             ));
         }
         _ => return Err(Failure::Usage(format!("unknown output type \"{kind}\""))),
     };
-    if let Some((key, _)) = fields
-        .iter()
-        .find(|(key, _)| !known.contains(&key.as_str()))
-    {
-        return Err(Failure::Usage(format!(
-            "output type={kind} has no option \"{key}\" in this version of rbuild"
-        )));
+    for (key, value) in &fields {
+        let is_known = match (kind, key.as_str()) {
+            (_, "type") | ("local" | "tar" | "oci" | "docker", "dest") | ("oci", "tar") => true,
+            ("oci" | "docker", key) => image.form.take_field(key, value)?,
+            ("image" | "registry", key) => image.take_field(key, value)?,
+            _ => false,
+        };
+        if !is_known {
+            return Err(Failure::Usage(format!(
+                "output type={kind} has no option \"{key}\" in this version of rbuild"
+            )));
+        }
     }
     let place = || match get("dest") {
         Some("-") | None => Place::Stdout,
@@ -107,16 +245,17 @@ fn parse(option: &str) -> Result<Destination, Failure> {
     Ok(match kind {
         "local" => Destination::Local(needed()?),
         "tar" => Destination::Tar(place()),
-        "docker" => Destination::DockerArchive(place()),
-        _ => match get("tar") {
-            None | Some("true") => Destination::OciArchive(place()),
-            Some("false") => Destination::OciDirectory(needed()?),
+        "docker" => Destination::DockerArchive(place(), image.form),
+        "oci" => match get("tar") {
+            None | Some("true") => Destination::OciArchive(place(), image.form),
+            Some("false") => Destination::OciDirectory(needed()?, image.form),
             Some(value) => {
                 return Err(Failure::Usage(format!(
                     "invalid value {value} for tar, expected true or false"
                 )));
             }
         },
+        _ => Destination::Image(Box::new(image)),
     })
 }
 
@@ -127,7 +266,13 @@ fn fields(option: &str) -> Result<Vec<(String, String)>, Failure> {
     let mut fields = Vec::new();
     for field in rbuild_parser::csv::fields(option).map_err(|_unterminated| invalid(option))? {
         let (key, value) = field.split_once('=').ok_or_else(|| invalid(&field))?;
-        fields.push((key.trim().to_lowercase(), value.to_owned()));
+        let key = key.trim();
+        // Keys of annotations are not ours.
+        let key = match key.starts_with("annotation") {
+            true => key.to_owned(),
+            false => key.to_lowercase(),
+        };
+        fields.push((key, value.to_owned()));
     }
     Ok(fields)
 }
@@ -151,15 +296,23 @@ mod tests {
         );
         check(
             "type=oci,dest=a.tar",
-            Some(Destination::OciArchive(Place::File("a.tar".into()))),
+            Some(Destination::OciArchive(
+                Place::File("a.tar".into()),
+                Form::default(),
+            )),
         );
         check(
             "type=oci,dest=d,tar=false",
-            Some(Destination::OciDirectory("d".into())),
+            Some(Destination::OciDirectory("d".into(), Form::default())),
         );
         check(
             "TYPE=docker,dest=-",
-            Some(Destination::DockerArchive(Place::Stdout)),
+            Some(Destination::DockerArchive(Place::Stdout, Form::default())),
+        );
+        check("type=image", Some(Destination::Image(Box::default())));
+        check(
+            "type=registry",
+            Some(Destination::Image(Box::new(ImageOutput::pushed()))),
         );
         check(
             "type=tar,\"dest=a,b\"",
@@ -168,7 +321,9 @@ mod tests {
         for bad in [
             "type=local",
             "dest=x",
-            "type=image",
+            "type=image,dest=x",
+            "type=oci,push=true",
+            "type=local,dest=a,compression=zstd",
             "type=oci,dest=a,x=y",
             "type=oci,y",
         ] {

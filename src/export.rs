@@ -7,12 +7,13 @@ use rbuild_executor::{BuiltImage, export_directory, export_tar};
 use rbuild_image::archive::{
     ArchiveImage, Durability, Output, save, write_file, write_oci, write_oci_folder,
 };
+use rbuild_image::assemble::LayerBlobs;
 use rbuild_image::error::ImageError;
 use rbuild_image::manifest::Descriptor;
-use rbuild_image::reference::Reference;
 
 use crate::destination::{Destination, Place};
-use crate::manifests::{self, Compression};
+use crate::image_output::Form;
+use crate::manifests::{self, Compression, Made};
 use crate::report::Failure;
 use crate::workplace::Workplace;
 
@@ -21,13 +22,24 @@ use crate::workplace::Workplace;
 pub(crate) struct Exported {
     /// The manifest, or the index of several, that was written.
     pub(crate) target: Option<Descriptor>,
+    /// The manifests that the image in the store is to have, one a platform.
+    pub(crate) manifests: Vec<Descriptor>,
+}
+
+impl Exported {
+    fn of(target: Descriptor) -> Self {
+        Self {
+            target: Some(target),
+            manifests: Vec::new(),
+        }
+    }
 }
 
 /// A build's result as it is written out.
 pub(crate) struct Export<'a> {
     pub(crate) workplace: &'a Workplace,
     pub(crate) images: &'a [BuiltImage],
-    pub(crate) names: &'a [Reference],
+    pub(crate) tags: &'a [String],
     pub(crate) epoch: Option<i64>,
 }
 
@@ -43,38 +55,49 @@ impl Export<'_> {
                 to_place(place, "tar", |sink| self.tar(sink))?;
                 Ok(Exported::default())
             }
-            Destination::OciArchive(place) => {
-                self.archive(place, "oci", Compression::Gzip, write_oci)
+            Destination::OciArchive(place, form) => {
+                self.archive(place, form, "oci", Compression::Gzip, write_oci)
             }
-            Destination::DockerArchive(place) => {
-                self.archive(place, "docker", Compression::None, save)
+            Destination::DockerArchive(place, form) => {
+                self.archive(place, form, "docker", Compression::None, save)
             }
-            Destination::OciDirectory(directory) => {
-                let target = self.target(Compression::Gzip)?;
+            Destination::OciDirectory(directory, form) => {
+                let target = self.target(form, Compression::Gzip)?;
                 let image = ArchiveImage {
                     target: target.clone(),
-                    names: self.names.to_vec(),
+                    names: form.names(self.tags)?,
                 };
                 write_oci_folder(&self.workplace.store, &[image], directory)?;
+                Ok(Exported::of(target))
+            }
+            Destination::Image(image) if image.needs_manifests() => {
+                let made = self.make(&image.form, Compression::Gzip, LayerBlobs::Known)?;
                 Ok(Exported {
-                    target: Some(target),
+                    target: Some(made.target),
+                    manifests: made.manifests,
                 })
             }
+            Destination::Image(_) => Ok(Exported::default()),
         }
     }
 
-    fn target(&self, compression: Compression) -> Result<Descriptor, Failure> {
-        let configs: Vec<_> = self
-            .images
-            .iter()
-            .map(|image| image.config_digest)
-            .collect();
-        manifests::make(self.workplace, &configs, compression)
+    fn make(
+        &self,
+        form: &Form,
+        compression: Compression,
+        layer_blobs: LayerBlobs,
+    ) -> Result<Made, Failure> {
+        manifests::make_form(self.workplace, self.images, form, compression, layer_blobs)
+    }
+
+    fn target(&self, form: &Form, compression: Compression) -> Result<Descriptor, Failure> {
+        Ok(self.make(form, compression, LayerBlobs::Here)?.target)
     }
 
     fn archive(
         &self,
         place: &Place,
+        form: &Form,
         kind: &str,
         compression: Compression,
         write: fn(
@@ -84,10 +107,10 @@ impl Export<'_> {
         ) -> Result<(), ImageError>,
     ) -> Result<Exported, Failure> {
         refuse_terminal(place, kind)?;
-        let target = self.target(compression)?;
+        let target = self.target(form, compression)?;
         let image = ArchiveImage {
             target: target.clone(),
-            names: self.names.to_vec(),
+            names: form.names(self.tags)?,
         };
         let store = &self.workplace.store;
         let write = |out: &mut Output<'_>| write(store, std::slice::from_ref(&image), out);
@@ -98,9 +121,7 @@ impl Export<'_> {
                 write(&mut Output::Stream(&mut stdout))?;
             }
         }
-        Ok(Exported {
-            target: Some(target),
-        })
+        Ok(Exported::of(target))
     }
 
     fn tar(&self, sink: &mut dyn Write) -> Result<(), Failure> {

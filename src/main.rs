@@ -1,11 +1,13 @@
 //! `rbuild`: the command line.
 
+mod annotations;
 mod arguments;
 mod bases;
 mod cap;
 mod checks;
 mod commands;
 mod context;
+mod delivery;
 mod destination;
 mod docker_config;
 mod doctor;
@@ -15,6 +17,7 @@ mod fetching;
 mod filters;
 mod frontend;
 mod ground;
+mod image_output;
 mod inventory;
 mod limits;
 mod lint;

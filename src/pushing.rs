@@ -12,7 +12,7 @@ use rbuild_image::platform::Platform;
 use rbuild_image::record::ImageRecord;
 use rbuild_image::reference::Reference;
 use rbuild_image::store::Pin;
-use rbuild_registry::{Bytes, Cause, Content, PushEvent, PushOptions};
+use rbuild_registry::{Bytes, Cause, Client, Content, PushEvent, PushOptions};
 
 use crate::bases::REGISTRY;
 use crate::manifests::{self, Compression};
@@ -195,6 +195,16 @@ impl Parcel<'_> {
         progress: &(dyn Fn(PushEvent<'_>) + Sync),
     ) -> Result<(), Failure> {
         let client = self.workplace.origins.client().map_err(Failure::message)?;
+        self.push_by(client, reference, progress)
+    }
+
+    /// Does what [`Parcel::push`] does with this client.
+    pub(crate) fn push_by(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        progress: &(dyn Fn(PushEvent<'_>) + Sync),
+    ) -> Result<(), Failure> {
         let pushed = client.push(
             self,
             &self.root,

@@ -8,14 +8,14 @@ use std::time::Instant;
 use rbuild_agent::Agent;
 use rbuild_executor::{Build, BuiltImage, Options, Secrets, execute};
 use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
-use rbuild_image::reference::Reference;
 use rbuild_parser::diagnostic::Diagnostic;
+use rbuild_planner::Plan;
 
-use super::tag::parse_tag;
 use crate::arguments::{BuildArguments, ProgressMode};
 use crate::cap::Cap;
 use crate::checks::Checks;
-use crate::destination::{self, Destination};
+use crate::delivery::{self, Delivery};
+use crate::destination::{Destination, Destinations};
 use crate::export::{Export, Exported};
 use crate::fetching::Fetching;
 use crate::ground::Ground;
@@ -35,9 +35,7 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         return super::call::run(root, options, &call);
     }
     let start = Instant::now();
-    let tags = options.tag.iter();
-    let names: Vec<_> = tags.map(|tag| parse_tag(tag)).collect::<Result<_, _>>()?;
-    let destinations = destination::parse_all(&options.output)?;
+    let destinations = Destinations::read(options)?;
     let cap = Cap::read()?;
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.
@@ -49,7 +47,6 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
         root,
         cap: cap.as_ref(),
         options,
-        names: &names,
         destinations: &destinations,
         secrets: &secrets,
         agents: &agents,
@@ -65,8 +62,7 @@ struct Job<'a> {
     root: &'a Path,
     cap: Option<&'a Cap>,
     options: &'a BuildArguments,
-    names: &'a [Reference],
-    destinations: &'a [Destination],
+    destinations: &'a Destinations,
     secrets: &'a Arc<Secrets>,
     agents: &'a BTreeMap<String, Agent>,
     ground: &'a Ground,
@@ -114,6 +110,8 @@ impl Job<'_> {
         let warnings = checks.wanted(&parsed, &plan.warnings);
         checks.refuse(&input.dockerfile, &warnings)?;
 
+        self.check_annotations(&plan)?;
+
         let epoch = planning::epoch(&plan, &fetching)?;
         let settings = settings(options, &workplace, epoch)?;
         let build = Build {
@@ -139,13 +137,20 @@ impl Job<'_> {
             cap: self.cap,
             workplace: &workplace,
             options,
-            names: self.names,
+            destinations: self.destinations,
             epoch,
             start: self.start,
         };
-        finish.run(&images, self.destinations, self.stop)?;
+        finish.run(&images, self.stop)?;
         show_warnings(options, &input.dockerfile, &warnings);
         Ok(())
+    }
+
+    fn check_annotations(&self, plan: &Plan) -> Result<(), Failure> {
+        let targets = plan.targets.iter();
+        let platforms: Vec<_> = targets.map(|target| target.platform.clone()).collect();
+        let mut forms = self.destinations.forms();
+        forms.try_for_each(|form| form.annotations.check(&platforms))
     }
 }
 
@@ -185,32 +190,39 @@ struct Finish<'a> {
     cap: Option<&'a Cap>,
     workplace: &'a Workplace,
     options: &'a BuildArguments,
-    names: &'a [Reference],
+    destinations: &'a Destinations,
     epoch: Option<i64>,
     start: Instant,
 }
 
 impl Finish<'_> {
-    fn run(
-        &self,
-        images: &[BuiltImage],
-        destinations: &[Destination],
-        stop: &Stop,
-    ) -> Result<(), Failure> {
-        let record = self.record(images)?;
+    fn run(&self, images: &[BuiltImage], stop: &Stop) -> Result<(), Failure> {
+        let mut record = self.record(images)?;
+        let tags = &self.options.tag;
         let export = Export {
             workplace: self.workplace,
             images,
-            names: self.names,
+            tags,
             epoch: self.epoch,
         };
         let mut exported = Exported::default();
-        for destination in destinations {
+        let mut deliveries = Vec::new();
+        for destination in &self.destinations.all {
             let done = export.write(destination)?;
+            if let Destination::Image(image) = destination
+                && done.target.is_some()
+            {
+                delivery::adopt(&mut record, &done);
+                deliveries.push(Delivery::new(image, record.clone()));
+            }
             exported.target = done.target.or(exported.target);
             stop.check()?;
         }
-        self.workplace.layers.publish_image(&record, self.names)?;
+        let names = &self.destinations.local_names;
+        self.workplace.layers.publish_image(&record, names)?;
+        for delivery in &deliveries {
+            delivery.name(self.workplace, tags)?;
+        }
         // What killed builds left. Now, because making files is slow on some file systems while
         // many are being removed.
         self.workplace.store.sweep_tmp()?;
@@ -219,8 +231,15 @@ impl Finish<'_> {
         if let Some(Err(failure)) = self.cap.map(|cap| cap.after(self.workplace, keep)) {
             output::note(&failure.render());
         }
+        let is_shown = self.is_shown();
+        if is_shown {
+            self.say_named(&record);
+        }
+        for delivery in &deliveries {
+            delivery.push(self.workplace, tags, stop, is_shown)?;
+        }
         self.write_files(&record, &exported)?;
-        self.say(&record, destinations)
+        self.say(&record)
     }
 
     fn record(&self, images: &[BuiltImage]) -> Result<ImageRecord, Failure> {
@@ -262,8 +281,9 @@ impl Finish<'_> {
             if let Some(target) = &exported.target {
                 metadata["containerimage.descriptor"] = serde_json::to_value(target)?;
             }
-            if !self.names.is_empty() {
-                let names: Vec<_> = self.names.iter().map(ToString::to_string).collect();
+            let names = &self.destinations.names;
+            if !names.is_empty() {
+                let names: Vec<_> = names.iter().map(ToString::to_string).collect();
                 metadata["image.name"] = names.join(",").into();
             }
             fs_err::write(file, format!("{metadata:#}\n"))?;
@@ -271,32 +291,27 @@ impl Finish<'_> {
         Ok(())
     }
 
-    fn say(&self, record: &ImageRecord, destinations: &[Destination]) -> Result<(), Failure> {
-        if self.options.quiet {
-            let takes_stdout = destinations.iter().any(Destination::is_stdout);
-            return if takes_stdout {
-                Ok(())
-            } else {
-                output::result(&format!("{}\n", record.id))
-            };
-        }
-        if matches!(
-            self.options.progress,
-            ProgressMode::Quiet | ProgressMode::Rawjson
-        ) {
-            return Ok(());
-        }
+    fn is_shown(&self) -> bool {
+        let progress = self.options.progress;
+        !self.options.quiet && !matches!(progress, ProgressMode::Quiet | ProgressMode::Rawjson)
+    }
+
+    fn say_named(&self, record: &ImageRecord) {
         let mut lines = vec![format!("writing image {} done\n", record.id)];
-        lines.extend(
-            self.names
-                .iter()
-                .map(|name| format!("naming to {name} done\n")),
-        );
-        lines.push(format!(
-            "built in {:.1}s\n",
-            self.start.elapsed().as_secs_f64()
-        ));
+        let names = self.destinations.local_names.iter();
+        lines.extend(names.map(|name| format!("naming to {name} done\n")));
         output::note(&lines.concat());
+    }
+
+    fn say(&self, record: &ImageRecord) -> Result<(), Failure> {
+        let mut destinations = self.destinations.all.iter();
+        if self.options.quiet && !destinations.any(Destination::is_stdout) {
+            return output::result(&format!("{}\n", record.id));
+        }
+        if self.is_shown() {
+            let seconds = self.start.elapsed().as_secs_f64();
+            output::note(&format!("built in {seconds:.1}s\n"));
+        }
         Ok(())
     }
 }

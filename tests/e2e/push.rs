@@ -11,7 +11,7 @@ use crate::support::{TestEnv, bases, have, need, peers};
 const NEEDS: &str = "this needs docker-registry, skopeo, busybox-static (and htpasswd, openssl)";
 
 /// The bytes of a manifest or index as the registry has them.
-fn raw(name: &str) -> Vec<u8> {
+pub(crate) fn raw(name: &str) -> Vec<u8> {
     let source = format!("docker://{name}");
     let run = peers::skopeo(&["inspect", "--tls-verify=false", "--raw", &source]);
     run.stdout.into_bytes()
@@ -23,7 +23,7 @@ fn digest_line(name: &str, bytes: &[u8]) -> String {
 }
 
 /// What the registry was asked since there were `before` requests, by method.
-fn more(registry: &Registry, before: usize, method: &str) -> Vec<String> {
+pub(crate) fn more(registry: &Registry, before: usize, method: &str) -> Vec<String> {
     let requests = registry.requests().split_off(before);
     let of_method = requests
         .into_iter()
@@ -255,7 +255,7 @@ fn with_a_password_and_over_tls() {
     assert_eq!(run.stdout.matches(": Pushed").count(), 2);
 }
 
-fn make_certificate(certificate: &Path, key: &Path) {
+pub(crate) fn make_certificate(certificate: &Path, key: &Path) {
     let mut command = std::process::Command::new("openssl");
     command.args([
         "req",
