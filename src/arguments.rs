@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::analyze::AnalyzeArguments;
 use crate::commands::df::DfArguments;
 use crate::commands::diff::DiffArguments;
+use crate::commands::export::ExportArguments;
 use crate::commands::fsck::FsckArguments;
 use crate::commands::history::HistoryArguments;
 use crate::commands::images::ImagesArguments;
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     Load(LoadArguments),
     /// Make an image from the tar of a root file system
     Import(ImportArguments),
+    /// Write the root file system of an image as a tar
+    Export(ExportArguments),
     /// Tell what builds can do on this machine, and what would make them better
     Doctor(DoctorArguments),
     /// Remove images without a name and unused build cache
@@ -435,8 +438,8 @@ pub(crate) fn parse(
 
 /// Commands that Docker has, where scripts know its exit codes.
 const OF_DOCKER: &[&str] = &[
-    "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull", "push",
-    "rmi", "save", "search", "system", "tag",
+    "export", "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull",
+    "push", "rmi", "save", "search", "system", "tag",
 ];
 
 /// Wrong use ends with 2; of a command that Docker has with 125 for options, as with Docker, and

@@ -164,7 +164,8 @@ fn refuse_terminal(place: &Place, kind: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn to_place(
+/// Calls `write` with where the bytes go. A file gets its name when all of it is there.
+pub(crate) fn to_place(
     place: &Place,
     kind: &str,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,

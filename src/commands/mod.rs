@@ -6,6 +6,7 @@ mod call;
 pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod diff;
+pub(crate) mod export;
 pub(crate) mod fsck;
 pub(crate) mod history;
 mod image_tree;

@@ -22,6 +22,7 @@ mod doctor;
 mod errors;
 mod examples;
 mod examples_content;
+mod export;
 mod foreign;
 mod full;
 mod git;
