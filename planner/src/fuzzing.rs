@@ -209,7 +209,8 @@ fn check_mount(mount: &RunMount, check_tree: &dyn Fn(&Tree)) {
                 check_path(path);
             }
         }
-        RunMount::Tmpfs { target, .. } | RunMount::Ssh { target, .. } => check_path(target),
+        RunMount::Tmpfs { target, .. } => check_path(target),
+        RunMount::Ssh { target, .. } => assert!(!target.is_empty()),
         RunMount::Secret { target, env, .. } => assert!(target.is_some() || env.is_some()),
     }
 }

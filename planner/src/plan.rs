@@ -195,7 +195,7 @@ pub struct Run {
 
 /// What a `RUN --mount` puts into the file system for the time of the step.
 ///
-/// Targets are absolute and clean, except those of secrets, which stand as written.
+/// Targets are absolute and clean, except those of secrets and agents, which stand as written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum RunMount {
@@ -258,7 +258,7 @@ pub enum RunMount {
     Ssh {
         /// The agent's name.
         id: String,
-        /// Where the socket appears.
+        /// Where the socket appears (relative: below the working directory).
         target: String,
         /// True if the step fails without it.
         required: bool,

@@ -374,7 +374,7 @@ fn an_agent_is_forwarded() {
 FROM debian
 COPY client.pl /client.pl
 ENV SSH_AUTH_SOCK=/mine
-RUN --mount=type=ssh,target=/mine,required perl /client.pl > /answers
+RUN --mount=type=ssh,target=mine,required perl /client.pl > /answers
 ";
     let context = env.context("ctx", &[("Dockerfile", dockerfile), ("client.pl", CLIENT)]);
     let socket = env.path("home/an-agent-of-the-host");

@@ -231,7 +231,7 @@ impl<'a> Mounts<'a> {
             target_kind: TargetKind::File,
             read_only: true,
         };
-        self.push(target, kind);
+        self.push(one.absolute(target), kind);
         let is_set = |variable: &String| variable.starts_with(AUTH_SOCK);
         if self.agents.is_empty() && !one.run.env.iter().any(is_set) {
             self.env.insert(0, format!("{AUTH_SOCK}{target}").into());
