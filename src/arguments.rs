@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::analyze::AnalyzeArguments;
+use crate::commands::assemble::AssembleArguments;
 use crate::commands::df::DfArguments;
 use crate::commands::diff::DiffArguments;
 use crate::commands::export::ExportArguments;
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     Df(DfArguments),
     /// Check everything in the store
     Fsck(FsckArguments),
+    /// Join images for different platforms to one
+    Assemble(AssembleArguments),
     /// Join and show images in registries
     #[command(subcommand)]
     Imagetools(ImagetoolsCommand),

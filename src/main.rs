@@ -89,6 +89,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Login(options) => commands::login::log_in(&options),
         Command::Logout(options) => commands::login::log_out(&options),
         Command::Push(options) => commands::push::run(&root, &options),
+        Command::Assemble(options) => commands::assemble::run(&root, &options),
         Command::Export(options) => commands::export::run(&root, &options),
         Command::Imagetools(command) => commands::imagetools::run(&command),
         Command::Save(options) => commands::save::run(&root, &options),

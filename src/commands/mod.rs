@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod analyze;
+pub(crate) mod assemble;
 pub(crate) mod build;
 mod call;
 pub(crate) mod check;

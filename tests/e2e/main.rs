@@ -10,6 +10,7 @@
     reason = "tests read the environment and the host's files"
 )]
 
+mod assemble;
 mod build_push;
 mod cache;
 mod checks;
