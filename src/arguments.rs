@@ -248,6 +248,9 @@ pub(crate) struct BuildArguments {
     /// Push the image under its names: short for --output=type=registry
     #[arg(long)]
     pub(crate) push: bool,
+    /// Give the image to the Docker engine or Podman too, if one runs here
+    #[arg(long)]
+    pub(crate) load: bool,
     /// Annotate what is written; TYPE is manifest, index, manifest-descriptor or index-descriptor
     #[arg(long, value_name = "[TYPE[[PLATFORM]]:]KEY=VALUE")]
     pub(crate) annotation: Vec<String>,

@@ -23,6 +23,8 @@ pub(crate) enum Destination {
     OciDirectory(PathBuf, Form),
     /// An archive that `docker load` reads.
     DockerArchive(Place, Form),
+    /// A Docker engine, or Podman, that runs here.
+    Engine(Form),
     /// An image in the store, and maybe in registries.
     Image(Box<ImageOutput>),
 }
@@ -47,11 +49,14 @@ pub(crate) struct Destinations {
 }
 
 impl Destinations {
-    /// Reads `--output`, `--push`, `--annotation` and `--tag`.
+    /// Reads `--output`, `--push`, `--load`, `--annotation` and `--tag`.
     pub(crate) fn read(options: &BuildArguments) -> Result<Self, Failure> {
         let mut all = parse_all(&options.output)?;
         if options.push {
             push(&mut all);
+        }
+        if options.load {
+            all.push(Destination::Engine(Form::default()));
         }
         annotate(
             &mut all,
@@ -175,7 +180,8 @@ impl Destination {
             Self::Local(_) | Self::Tar(_) => None,
             Self::OciArchive(_, form)
             | Self::OciDirectory(_, form)
-            | Self::DockerArchive(_, form) => Some(form),
+            | Self::DockerArchive(_, form)
+            | Self::Engine(form) => Some(form),
             Self::Image(image) => Some(&image.form),
         }
     }
@@ -185,7 +191,8 @@ impl Destination {
             Self::Local(_) | Self::Tar(_) => None,
             Self::OciArchive(_, form)
             | Self::OciDirectory(_, form)
-            | Self::DockerArchive(_, form) => Some(form),
+            | Self::DockerArchive(_, form)
+            | Self::Engine(form) => Some(form),
             Self::Image(image) => Some(&mut image.form),
         }
     }

@@ -12,9 +12,12 @@ use rbuild_image::error::ImageError;
 use rbuild_image::manifest::Descriptor;
 
 use crate::destination::{Destination, Place};
+use crate::engine::Engine;
 use crate::image_output::Form;
 use crate::manifests::{self, Compression, Made};
+use crate::output;
 use crate::report::Failure;
+use crate::stop::Stop;
 use crate::workplace::Workplace;
 
 /// What an export left in the store.
@@ -40,6 +43,9 @@ pub(crate) struct Export<'a> {
     pub(crate) workplace: &'a Workplace,
     pub(crate) images: &'a [BuiltImage],
     pub(crate) tags: &'a [String],
+    pub(crate) stop: &'a Stop,
+    /// Whether remarks are wanted.
+    pub(crate) is_shown: bool,
     pub(crate) epoch: Option<i64>,
 }
 
@@ -70,6 +76,7 @@ impl Export<'_> {
                 write_oci_folder(&self.workplace.store, &[image], directory)?;
                 Ok(Exported::of(target))
             }
+            Destination::Engine(form) => self.engine(form),
             Destination::Image(image) if image.needs_manifests() => {
                 let made = self.make(&image.form, Compression::Gzip, LayerBlobs::Known)?;
                 Ok(Exported {
@@ -121,6 +128,27 @@ impl Export<'_> {
                 write(&mut Output::Stream(&mut stdout))?;
             }
         }
+        Ok(Exported::of(target))
+    }
+
+    fn engine(&self, form: &Form) -> Result<Exported, Failure> {
+        let Some(engine) = Engine::find()? else {
+            if self.is_shown {
+                output::note(
+                    "note: no Docker engine and no Podman listens here; the image is in rbuild's store\n",
+                );
+            }
+            return Ok(Exported::default());
+        };
+        let target = self.target(form, Compression::None)?;
+        let image = ArchiveImage {
+            target: target.clone(),
+            names: form.names(self.tags)?,
+        };
+        let store = &self.workplace.store;
+        engine.load(self.stop, |mut sink| {
+            Ok(save(store, &[image], &mut Output::Stream(&mut sink))?)
+        })?;
         Ok(Exported::of(target))
     }
 

@@ -11,6 +11,7 @@ mod delivery;
 mod destination;
 mod docker_config;
 mod doctor;
+mod engine;
 mod environment;
 mod export;
 mod fetching;

@@ -203,6 +203,8 @@ impl Finish<'_> {
             workplace: self.workplace,
             images,
             tags,
+            stop,
+            is_shown: self.is_shown(),
             epoch: self.epoch,
         };
         let mut exported = Exported::default();

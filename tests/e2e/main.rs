@@ -11,6 +11,7 @@
 )]
 
 mod assemble;
+mod build_load;
 mod build_push;
 mod cache;
 mod checks;

@@ -74,11 +74,16 @@ impl Engine {
         None
     }
 
+    /// Returns its address for `DOCKER_HOST`.
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
     /// `docker ARGS` against this engine.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.client);
         command
-            .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+            .env("DOCKER_HOST", self.host())
             .env("DOCKER_BUILDKIT", "1")
             .args(args);
         command
