@@ -101,8 +101,13 @@ fn failed(name: &Reference, failure: Failure) -> Failure {
     let Failure::Error(error) = &failure else {
         return failure;
     };
+    // Most errors of registries begin with the name.
+    let problem = chain(error.as_ref());
+    let problem = problem
+        .strip_prefix(&format!("{name}: "))
+        .unwrap_or(&problem);
     Failure::with_help(
-        format!("failed to push {name}: {}", chain(error.as_ref())),
+        format!("failed to push {name}: {problem}"),
         "the build succeeded and the image is in the local store: `rbuild push`, or the same build again, goes on there",
     )
 }

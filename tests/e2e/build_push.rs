@@ -230,6 +230,14 @@ fn several_names_and_names_by_digest() {
     let digests = repo_digests(&env, "here.example/x");
     let ours = digests.iter().find(|name| name.starts_with("here.example"));
     env.rbuild(["inspect", ours.unwrap()]).ok();
+    let dangling = "type=image,dangling-name-prefix=dangling.example/y,compression=zstd";
+    build(&env, &context, &["-o", dangling]).ok();
+    let (_, digest) = ours.unwrap().split_once('@').unwrap();
+    env.rbuild(["inspect", &format!("dangling.example/y@{digest}")])
+        .ok();
+    let nameless = "type=image,name=nowhere.example/z,store=false";
+    build(&env, &context, &["-o", nameless]).ok();
+    env.rbuild(["inspect", "nowhere.example/z"]).fails(1);
 }
 
 #[test]
@@ -239,7 +247,7 @@ fn a_failed_push_leaves_the_image() {
     let name = "127.0.0.1:1/team/app:1";
     build(&env, &context, &["--push", "-t", name])
         .fails(1)
-        .says(&format!("failed to push {name}"));
+        .says(&format!("failed to push {name}: no answer"));
     env.rbuild(["inspect", name]).ok();
     build(&env, &context, &["--push"])
         .fails(1)
