@@ -18,6 +18,7 @@ use crate::commands::import::ImportArguments;
 use crate::commands::inspect::InspectArguments;
 use crate::commands::load::LoadArguments;
 use crate::commands::login::{LoginArguments, LogoutArguments};
+use crate::commands::manifest::ManifestCommand;
 use crate::commands::prune::PruneArguments;
 use crate::commands::pull::PullArguments;
 use crate::commands::push::PushArguments;
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     /// Join and show images in registries
     #[command(subcommand)]
     Imagetools(ImagetoolsCommand),
+    /// Prepare lists of images for registries
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
     /// Manage images
     #[command(subcommand)]
     Image(ImageCommand),
@@ -444,8 +448,8 @@ pub(crate) fn parse(
 
 /// Commands that Docker has, where scripts know its exit codes.
 const OF_DOCKER: &[&str] = &[
-    "export", "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull",
-    "push", "rmi", "save", "search", "system", "tag",
+    "export", "history", "image", "images", "import", "inspect", "load", "login", "logout",
+    "manifest", "pull", "push", "rmi", "save", "search", "system", "tag",
 ];
 
 /// Wrong use ends with 2; of a command that Docker has with 125 for options, as with Docker, and

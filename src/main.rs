@@ -92,6 +92,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Push(options) => commands::push::run(&root, &options),
         Command::Assemble(options) => commands::assemble::run(&root, &options),
         Command::Export(options) => commands::export::run(&root, &options),
+        Command::Manifest(command) => commands::manifest::run(&root, &command),
         Command::Imagetools(command) => commands::imagetools::run(&command),
         Command::Save(options) => commands::save::run(&root, &options),
         Command::Load(options) => commands::load::run(&root, &options),

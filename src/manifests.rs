@@ -4,8 +4,8 @@
 use rbuild_executor::BuiltImage;
 use rbuild_image::assemble::{AssembleOptions, LayerBlobs, PulledLayers, assemble, assemble_index};
 use rbuild_image::digest::Digest;
-use rbuild_image::manifest::{Annotations, Descriptor};
-use rbuild_image::media::Format;
+use rbuild_image::manifest::{Annotations, Descriptor, Index};
+use rbuild_image::media::{DOCKER_MANIFEST, Format};
 
 pub(crate) use rbuild_image::layer::Compression;
 
@@ -101,4 +101,15 @@ fn join(
         several => assemble_index(&workplace.store, format, several.to_vec(), annotations)?,
     };
     Ok(Made { manifests, target })
+}
+
+/// Returns an index of images that are there already: Docker's list if all of them are Docker's.
+pub(crate) fn index_of(entries: Vec<Descriptor>) -> Index {
+    let is_docker = |entry: &Descriptor| entry.media_type == DOCKER_MANIFEST;
+    let format = if entries.iter().all(is_docker) {
+        Format::Docker
+    } else {
+        Format::Oci
+    };
+    Index::new(format, entries)
 }

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rbuild_image::config::ImageConfig;
 use rbuild_image::digest::Digest;
-use rbuild_image::manifest::{Descriptor, Document};
+use rbuild_image::manifest::{Descriptor, Document, Manifest};
+use rbuild_image::platform::Platform;
 use rbuild_image::reference::Reference;
-use rbuild_registry::{BlobReader, Bytes, Cause, Client, Content, RegistryError};
+use rbuild_registry::{BlobReader, Bytes, Cause, Client, Content, PushOptions, RegistryError};
+
+use crate::bases::platform_of;
+use crate::report::Failure;
 
 /// What registries have, as far as it was looked at.
 pub(crate) struct Relay<'a> {
@@ -40,10 +45,38 @@ impl<'a> Relay<'a> {
         known.documents.insert(Digest::of(bytes), bytes.to_vec());
     }
 
-    /// Takes an index that is in no registry yet.
-    pub(crate) fn add_new(&self, bytes: &[u8]) {
-        let mut known = self.known();
-        known.documents.insert(Digest::of(bytes), bytes.to_vec());
+    /// Stores a manifest or index under a tag, after what the repository lacks of what it names: its
+    /// parts are in `places`.
+    pub(crate) fn name(
+        &self,
+        tag: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+        places: &[Reference],
+    ) -> Result<(), RegistryError> {
+        let repository = tag.repository();
+        if places.iter().all(|place| *place == repository) {
+            return self.client.put_manifest(tag, media_type, bytes).map(drop);
+        }
+        let root = Descriptor::of(media_type, bytes);
+        self.known().documents.insert(root.digest, bytes.to_vec());
+        let options = PushOptions::default();
+        self.client.push(self, &root, tag, &options, &|_event| {})
+    }
+
+    /// Returns what an image runs on, as its config says; `None` for what is no image.
+    pub(crate) fn platform(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<Option<Platform>, Failure> {
+        if !manifest.is_image() {
+            return Ok(None);
+        }
+        let bytes = self.client.config(reference, &manifest.config)?;
+        let config: ImageConfig = serde_json::from_slice(&bytes)?;
+        let platform = platform_of(&config);
+        Ok((!platform.architecture.is_empty()).then_some(platform))
     }
 
     /// Notes that the repository of `source` has this.

@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::Args;
 use rbuild_image::archive;
 use rbuild_image::assemble::{AssembleOptions, LayerBlobs, PulledLayers};
-use rbuild_image::manifest::{Annotations, Descriptor, Index};
-use rbuild_image::media::{DOCKER_MANIFEST, Format};
+use rbuild_image::manifest::{Annotations, Descriptor};
+use rbuild_image::media::Format;
 use rbuild_image::record::{ImageRecord, PlatformImage};
 use rbuild_image::store::Pin;
 
@@ -128,13 +128,8 @@ fn with_manifest(workplace: &Workplace, image: PlatformImage) -> Result<Platform
 }
 
 fn write_index(workplace: &Workplace, entries: Vec<Descriptor>) -> Result<Descriptor, Failure> {
-    let is_docker = |entry: &Descriptor| entry.media_type == DOCKER_MANIFEST;
-    let format = if entries.iter().all(is_docker) {
-        Format::Docker
-    } else {
-        Format::Oci
-    };
-    let bytes = Index::new(format, entries).to_bytes();
+    let index = manifests::index_of(entries);
+    let bytes = index.to_bytes();
     workplace.store.put_blob(&bytes)?;
-    Ok(Descriptor::of(format.index(), &bytes))
+    Ok(Descriptor::of(&index.media_type, &bytes))
 }

@@ -37,6 +37,7 @@ mod layer_listings;
 mod limits;
 mod lint;
 mod listings;
+mod manifest;
 mod memory;
 mod mounts;
 mod outputs;

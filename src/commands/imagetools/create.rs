@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use rbuild_image::config::ImageConfig;
-use rbuild_image::manifest::{Annotations, Descriptor, Document, Index, Manifest};
-use rbuild_image::media::{DOCKER_MANIFEST, Format, Kind};
+use rbuild_image::manifest::{Annotations, Descriptor, Document, Index};
+use rbuild_image::media::{Format, Kind};
 use rbuild_image::platform::Platform;
 use rbuild_image::reference::Reference;
-use rbuild_registry::{Client, PushOptions, Resolved};
+use rbuild_registry::{Client, Resolved};
 
 use super::annotation::{Annotation, Place};
-use crate::bases::platform_of;
+use crate::manifests;
 use crate::output;
 use crate::relay::Relay;
 use crate::report::Failure;
@@ -76,15 +75,9 @@ pub(crate) fn run(client: &Client, options: &CreateArguments) -> Result<(), Fail
         return output::result(&(String::from_utf8_lossy(&made.bytes).into_owned() + "\n"));
     }
     let root = Descriptor::of(&made.media_type, &made.bytes);
-    relay.add_new(&made.bytes);
     for tag in &tags {
         output::note(&format!("pushing {} to {tag}\n", root.digest));
-        let repository = tag.repository();
-        if made.places.iter().all(|place| *place == repository) {
-            client.put_manifest(tag, &made.media_type, &made.bytes)?;
-        } else {
-            client.push(&relay, &root, tag, &PushOptions::default(), &|_event| {})?;
-        }
+        relay.name(tag, &made.media_type, &made.bytes, &made.places)?;
     }
     Ok(())
 }
@@ -204,7 +197,7 @@ fn combine(
                 places,
             });
         }
-        for entry in entries_of(client, source, found)? {
+        for entry in entries_of(relay, source, found)? {
             if !entries.iter().any(|known| known.digest == entry.digest) {
                 entries.push(entry);
             }
@@ -221,7 +214,7 @@ fn combine(
 
 /// Returns what an index names, or the image itself with its platform.
 fn entries_of(
-    client: &Client,
+    relay: &Relay<'_>,
     source: &Source,
     found: Resolved,
 ) -> Result<Vec<Descriptor>, Failure> {
@@ -241,26 +234,12 @@ fn entries_of(
         )));
     }
     if entry.platform.is_none() {
-        entry.platform = platform_in(client, &source.reference, &manifest)?;
+        entry.platform = relay.platform(&source.reference, &manifest)?;
     }
     Ok(vec![entry])
 }
 
-fn platform_in(
-    client: &Client,
-    reference: &Reference,
-    manifest: &Manifest,
-) -> Result<Option<Platform>, Failure> {
-    if !manifest.is_image() {
-        return Ok(None);
-    }
-    let bytes = client.config(reference, &manifest.config)?;
-    let config: ImageConfig = serde_json::from_slice(&bytes)?;
-    let platform = platform_of(&config);
-    Ok((!platform.architecture.is_empty()).then_some(platform))
-}
-
-/// An index is Docker's only if all it names are; Docker's have no annotations.
+/// Docker's lists have no annotations.
 fn annotated(mut entries: Vec<Descriptor>, annotations: &[Annotation]) -> Result<Index, Failure> {
     let mut of_index = Annotations::default();
     for Annotation { place, key, value } in annotations {
@@ -271,16 +250,10 @@ fn annotated(mut entries: Vec<Descriptor>, annotations: &[Annotation]) -> Result
             Place::Entries(platform) => annotate(&mut entries, platform.as_ref(), key, value)?,
         }
     }
-    let is_docker = annotations.is_empty()
-        && entries
-            .iter()
-            .all(|entry| entry.media_type == DOCKER_MANIFEST);
-    let format = if is_docker {
-        Format::Docker
-    } else {
-        Format::Oci
-    };
-    let mut index = Index::new(format, entries);
+    let mut index = manifests::index_of(entries);
+    if !annotations.is_empty() {
+        Format::Oci.index().clone_into(&mut index.media_type);
+    }
     index.annotations = of_index;
     Ok(index)
 }
