@@ -124,6 +124,58 @@ fn images_of_one_repository_are_joined_without_an_upload() {
 }
 
 #[test]
+fn templates_show_parts() {
+    need!(Registry::shared().is_some(), "{NEEDS}");
+    let registry = Registry::behind(&Door::default());
+    let env = TestEnv::new();
+    let name = format!("{}/team/app", registry.address);
+    let (amd64, arm64) = (format!("{name}:amd64"), format!("{name}:arm64"));
+    let digests = [
+        push_one(&env, &amd64, "amd64"),
+        push_one(&env, &arm64, "arm64"),
+    ];
+    let all = format!("{name}:1");
+    env.rbuild(["imagetools", "create", "-t", &all, &amd64, &arm64])
+        .ok();
+    let show = |format: &str, name: &str| {
+        let args = ["imagetools", "inspect", "--format", format, name];
+        env.rbuild(args).ok().stdout
+    };
+    let before = registry.requests().len();
+    let own = sha256(&raw(&all));
+    assert_eq!(
+        show("{{.Name}} {{.Manifest.Digest}}", &all),
+        format!("{all} {own}\n")
+    );
+    let requests = registry.requests().split_off(before);
+    assert!(
+        !requests.iter().any(|request| request.contains("/blobs/")),
+        "{requests:?}"
+    );
+    let children = "{{range .Manifest.Manifests}}{{.Digest}}={{.Platform.Architecture}} {{end}}";
+    let expected = format!("{}=amd64 {}=arm64 \n", digests[0], digests[1]);
+    assert_eq!(show(children, &all), expected);
+    let of_arm = "{{(index .Image \"linux/arm64\").Architecture}}";
+    assert_eq!(show(of_arm, &all), "arm64\n");
+    assert_eq!(show("{{index .Image.Config.Cmd 0}}", &arm64), "/same\n");
+    let manifest = show("{{json .Manifest}}", &arm64);
+    let expected = format!(
+        "{{\n  \"mediaType\": \"{OCI_MANIFEST}\",\n  \"digest\": \"{}\",\n  \"size\": {}\n}}\n",
+        digests[1],
+        raw(&arm64).len()
+    );
+    assert_eq!(manifest, expected);
+    let images: Value = serde_json::from_str(&show("{{json .Image}}", &all)).unwrap();
+    let platforms: Vec<&String> = images.as_object().unwrap().keys().collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
+    env.rbuild(["imagetools", "inspect", "--format", "{{.Nope}}", &all])
+        .fails(1)
+        .says("Nope");
+    env.rbuild(["imagetools", "inspect", "--format", "{{", &all])
+        .fails(64);
+}
+
+#[test]
 fn images_are_mounted_and_copied_with_their_digests() {
     need!(Registry::shared().is_some(), "{NEEDS}");
     let (here, there) = (

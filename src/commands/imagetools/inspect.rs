@@ -5,12 +5,16 @@ use rbuild_image::manifest::{Descriptor, Document};
 use rbuild_image::reference::Reference;
 use rbuild_registry::{Client, Resolved};
 
+use super::document::formatted;
 use crate::output;
 use crate::progress::clean_text;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
+    /// How it looks: a Go template with .Name, .Manifest and .Image
+    #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
+    format: Option<String>,
     /// Print the manifest or index as the registry has it
     #[arg(long)]
     raw: bool,
@@ -25,6 +29,9 @@ pub(crate) fn run(client: &Client, options: &InspectArguments) -> Result<(), Fai
     let found = client.resolve(&reference)?;
     if options.raw {
         return output::result(&String::from_utf8_lossy(&found.bytes));
+    }
+    if let Some(format) = &options.format {
+        return output::result(&formatted(client, &reference, &found, format)?);
     }
     output::result(&described(&reference, &found))
 }

@@ -2,6 +2,7 @@
 
 mod annotation;
 mod create;
+mod document;
 mod inspect;
 
 use clap::Subcommand;
