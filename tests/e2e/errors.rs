@@ -276,7 +276,6 @@ fn usage_errors_end_with_2() {
         &["build", "-t", "Not A Name", context],
         &["build", "--secret", "type=teleport,id=x", context],
         &["build", "--cache-to", "type=local", context],
-        &["inspect"],
         &["plan", "--format=poem", context],
     ] {
         let run = env.rbuild(args);
@@ -287,6 +286,11 @@ fn usage_errors_end_with_2() {
             run.report()
         );
     }
+    // Commands of Docker's that manage images end as they do there.
+    env.rbuild(["inspect"]).fails(1).says("IMAGE");
+    env.rbuild(["inspect", "--no-such-option", "a"])
+        .fails(125)
+        .says("--no-such-option");
     assert_eq!(env.rbuild(["--help"]).ok().code, Some(0));
     assert!(env.rbuild(["--version"]).ok().stdout.contains("rbuild"));
 }
