@@ -201,7 +201,7 @@ impl Zygote {
     ///
     /// Where this process has a user namespace of its own, they hold in that, for all that runs in it; so make them
     /// before anything relies on the machine's rules, which they replace. Elsewhere they hold in a new user namespace
-    /// in which all ids are themselves; [`Zygote::spawn_under`] runs steps in that.
+    /// in which all ids are themselves; [`Zygote::spawn_in`] runs steps in that.
     ///
     /// # Errors
     ///

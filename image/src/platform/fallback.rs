@@ -29,9 +29,11 @@ pub(super) fn arm64_variants(variant: &str) -> Vec<String> {
     let version = if variant.is_empty() { "v8" } else { variant };
     let version = version.strip_prefix('v').unwrap_or_default();
     let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
-    match (major, minor.parse::<u32>()) {
-        ("8", Ok(minor @ 0..100)) => (0..=minor).rev().map(|n| name(8, n)).collect(),
-        ("9", Ok(minor @ 0..100)) => {
+    // A number in another spelling (`v9.04`) makes a variant that nothing else is.
+    let number = minor.parse::<u32>().ok();
+    match (major, number.filter(|number| number.to_string() == minor)) {
+        ("8", Some(minor @ 0..100)) => (0..=minor).rev().map(|n| name(8, n)).collect(),
+        ("9", Some(minor @ 0..100)) => {
             let newer = (0..=minor).rev().map(|n| name(9, n));
             newer
                 .chain((0..=minor + 5).rev().map(|n| name(8, n)))

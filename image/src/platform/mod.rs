@@ -304,11 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn huge_variants_do_no_harm() {
+    fn odd_variants_do_no_harm() {
         for text in [
             "linux/amd64/v4294967295",
             "linux/arm64/v8.99999999999",
             "linux/arm/v999",
+            // Not the number 4.
+            "linux/arm64/v9.04",
         ] {
             assert_eq!(
                 Platform::parse(text).unwrap().fallbacks()[0].to_string(),
