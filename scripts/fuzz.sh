@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for a while, two at a time: fuzz.sh [SECONDS [TARGET ...]]
 #
+# On a new machine the same inputs are made in the same order each time; FUZZ_SEED=0 takes others.
 # Needs the nightly toolchain, and nothing else: the flags below are what cargo-fuzz passes. What the
 # fuzzer finds is kept below target/ between runs; a crash's input is left in fuzz/artifacts/.
 # shellcheck source=scripts/lib.sh
@@ -41,6 +42,7 @@ fuzz_one() {
   ulimit -v $((4 << 20))
   if "$build/$host/release/$target" "$found" "fuzz/seeds/$target" \
     -artifact_prefix="fuzz/artifacts/$target/" -max_total_time="$seconds" -timeout=10 \
+    -seed="${FUZZ_SEED:-1}" \
     -rss_limit_mb=2048 "${dictionary[@]}" > "$found.log" 2>&1; then
     echo "$(tail -n 1 "$found.log") of $target"
   else

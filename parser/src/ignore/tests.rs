@@ -173,6 +173,7 @@ fn pruning() {
     assert!(below("*\n!*/x", "any"));
     assert!(!below("*\n!*/x", "any/where"));
     assert!(!below("*\n!*.md", "docs"));
+    assert!(below("*\n!a/\\b*", "a"));
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Regex {
         if start[..common] != self.prefix[..common] {
             return false;
         }
-        let mut run = Run::new(self, start);
+        let mut run = Run::of_start(self, start);
         while run.step() {}
         // At the end of `start` the ways are there that could take more.
         run.active.iter().any(|&op| {
@@ -146,6 +146,9 @@ mod tests {
         assert!(!alive("^foo/bar/[^/]*$", "other/"));
         assert!(alive("^(.*/)?x[^/]$", "any/where/"));
         assert!(!alive("^[^/]*$", "foo/"));
+        // What follows decides whether there is a word boundary.
+        assert!(alive("^a/\\b[^/]*$", "a/"));
+        assert!(alive("^a/\\B[^/]*$", "a/"));
     }
 
     #[test]

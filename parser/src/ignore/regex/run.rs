@@ -7,6 +7,8 @@ use crate::glob::decode;
 pub(super) struct Run<'a> {
     regex: &'a Regex,
     text: &'a [u8],
+    /// Whether more text follows, of which nothing is known.
+    is_open: bool,
     position: usize,
     before: Option<char>,
     /// Operations to go on at, no two alike.
@@ -20,9 +22,19 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub(super) fn new(regex: &'a Regex, text: &'a [u8]) -> Self {
+        Self::start(regex, text, false)
+    }
+
+    /// Returns the ways through a text that goes on.
+    pub(super) fn of_start(regex: &'a Regex, text: &'a [u8]) -> Self {
+        Self::start(regex, text, true)
+    }
+
+    fn start(regex: &'a Regex, text: &'a [u8], is_open: bool) -> Self {
         let mut run = Self {
             regex,
             text,
+            is_open,
             position: 0,
             before: None,
             active: Vec::new(),
@@ -76,7 +88,7 @@ impl<'a> Run<'a> {
                 Op::Split(first, second) => pending.extend([second, first]),
                 Op::Start if self.position == 0 => pending.push(op + 1),
                 Op::End if self.position == self.text.len() => pending.push(op + 1),
-                Op::WordBoundary(wanted) if self.at_word_boundary() == wanted => {
+                Op::WordBoundary(wanted) if self.may_be_word_boundary(wanted) => {
                     pending.push(op + 1);
                 }
                 Op::Start | Op::End | Op::WordBoundary(_) => {}
@@ -86,9 +98,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn at_word_boundary(&self) -> bool {
+    /// Tells whether there is a word boundary here, or none, as `wanted`.
+    fn may_be_word_boundary(&self, wanted: bool) -> bool {
+        if self.is_open && self.position == self.text.len() {
+            return true;
+        }
         let is_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
         let after = decode(&self.text[self.position..]).map(|(c, _)| c);
-        is_word(self.before) != is_word(after)
+        (is_word(self.before) != is_word(after)) == wanted
     }
 }
