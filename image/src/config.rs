@@ -225,3 +225,21 @@ fn is_zero(value: &i64) -> bool {
 fn is_false(value: &bool) -> bool {
     !*value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not known is written as it was read, numbers to the last digit.
+    #[test]
+    fn unknown_numbers_stay() {
+        let text = r#"{"architecture":"arm64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"y":1.7777777777777778e+37}"#;
+        let written = ImageConfig::parse(text.as_bytes()).unwrap().to_bytes();
+        let again = ImageConfig::parse(&written).unwrap();
+        assert_eq!(
+            again.extra["y"],
+            serde_json::json!(1.777_777_777_777_777_8e37)
+        );
+        assert_eq!(again.to_bytes(), written);
+    }
+}
