@@ -4,6 +4,7 @@ use rbuild_image::assemble::PulledLayers;
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::media::Format;
 use rbuild_image::reference::Reference;
+use rbuild_parser::boolean::parse_bool;
 
 use crate::annotations::AnnotationSet;
 use crate::commands::tag::parse_tag;
@@ -226,13 +227,11 @@ fn compression(value: &str) -> Result<Compression, Failure> {
 
 /// True or false as Go reads them.
 fn truth(key: &str, value: &str) -> Result<bool, Failure> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Failure::Usage(format!(
+    parse_bool(value).ok_or_else(|| {
+        Failure::Usage(format!(
             "invalid value {value} for {key}, expected true or false"
-        ))),
-    }
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! images, contexts or builds.
 
 pub mod ast;
+pub mod boolean;
 pub mod checks;
 pub mod csv;
 pub mod diagnostic;

@@ -1,5 +1,6 @@
 //! The options of one `RUN --mount`, read from left to right.
 
+use rbuild_parser::boolean::parse_bool;
 use rbuild_parser::csv;
 use rbuild_parser::size;
 
@@ -230,11 +231,7 @@ impl MountOptions {
 }
 
 fn boolean(key: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(format!("invalid value for {key}: {value}")),
-    }
+    parse_bool(value).ok_or_else(|| format!("invalid value for {key}: {value}"))
 }
 
 fn number(key: &str, value: &str, radix: u32) -> Result<u32, String> {

@@ -8,6 +8,7 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use rbuild_executor::RemoteFailure;
+use rbuild_parser::boolean::parse_bool;
 use rbuild_planner::remote::{GitSource, HttpSource, mask_logins};
 
 use super::{Main, archive, dockerfile};
@@ -149,7 +150,7 @@ fn keeps_git_dir(options: &PlanOptions) -> bool {
         .find(|(name, _)| *name == KEEP_GIT_DIR)
         .map(|(_, value)| value.to_owned());
     let value = argument.or_else(|| variable(KEEP_GIT_DIR));
-    value.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    value.as_deref().and_then(parse_bool).unwrap_or(false)
 }
 
 fn url_source(url: &str) -> Result<HttpSource, Failure> {

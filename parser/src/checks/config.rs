@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::rule;
+use crate::boolean::parse_bool;
 use crate::{
     ast::Word,
     quote::quote,
@@ -168,15 +169,6 @@ fn check_value(comment: &str) -> Option<&str> {
     let value = value.get(leading_blanks(value.as_bytes())..)?;
     let value = value.split(' ').next().unwrap_or_default();
     (name.trim().eq_ignore_ascii_case("check") && !value.is_empty()).then_some(value)
-}
-
-/// Reads a truth value as Go does.
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use rbuild_parser::boolean::parse_bool;
 use serde::Serialize;
 
 use super::UrlLogin;
@@ -217,10 +218,10 @@ fn prefixed(prefix: &str, name: &str) -> String {
 
 /// As Go's `strconv.ParseBool`; a bare name is true.
 fn truth(name: &str, value: &str) -> Result<bool, GitFault> {
-    match value {
-        "" | "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => fault(format!("invalid {name} value: {value:?}")),
+    match parse_bool(value) {
+        None if value.is_empty() => Ok(true),
+        None => fault(format!("invalid {name} value: {value:?}")),
+        Some(is_true) => Ok(is_true),
     }
 }
 
