@@ -22,6 +22,11 @@ pub(crate) fn dress(path: &Path, entry: &Entry, are_fake: bool) -> rustix::io::R
                 .unwrap_or(());
         }
     }
+    set_times(path, entry)
+}
+
+/// Sets the time of last change, and the time of last access to the same.
+pub(crate) fn set_times(path: &Path, entry: &Entry) -> rustix::io::Result<()> {
     let time = Timespec {
         tv_sec: entry.mtime.seconds,
         tv_nsec: entry.mtime.nanoseconds.into(),

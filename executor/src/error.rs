@@ -1,6 +1,6 @@
 //! What can go wrong in a build.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rbuild_cache::CacheError;
 use rbuild_image::error::ImageError;
@@ -168,4 +168,17 @@ pub enum StepError {
     /// The build is being cancelled.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Returns what makes a [`StepError::File`] of what the kernel says.
+pub(crate) fn failed(
+    doing: &'static str,
+    path: &Path,
+) -> impl FnOnce(rustix::io::Errno) -> StepError {
+    let path = path.to_owned();
+    move |error| StepError::File {
+        doing,
+        path,
+        source: error.into(),
+    }
 }

@@ -8,10 +8,11 @@ use std::path::Path;
 use rbuild_image::digest::DiffId;
 use rbuild_image::layer::LayerStore;
 use rbuild_image::layer::entry::{Entry, EntryKind};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, Mode};
 
 use super::{Links, Stack};
-use crate::error::StepError;
+use crate::dress::set_times;
+use crate::error::{StepError, failed};
 
 /// Writes the files that `layers`, base first, make together into the directory `to`, over what is
 /// there. Everything belongs to the invoker; devices are left out. With an epoch, every time is set
@@ -112,23 +113,5 @@ fn finish(path: &Path, entry: &Entry) -> Result<(), StepError> {
         rustix::fs::chmod(path, Mode::from_raw_mode(entry.mode))
             .map_err(failed("change the mode of", path))?;
     }
-    let time = Timespec {
-        tv_sec: entry.mtime.seconds,
-        tv_nsec: entry.mtime.nanoseconds.into(),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(failed("set the times of", path))
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> StepError {
-    let path = path.to_owned();
-    move |error| StepError::File {
-        doing,
-        path,
-        source: error.into(),
-    }
+    set_times(path, entry).map_err(failed("set the times of", path))
 }

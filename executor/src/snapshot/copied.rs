@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use rbuild_image::layer::Rootfs;
 use rbuild_image::layer::entry::{Entry, EntryKind};
 use rbuild_sandbox::{Spec, TargetKind, mount_points};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags};
 
 use super::skeleton::Skeleton;
 use super::{Fingerprint, Known, owners};
-use crate::error::StepError;
+use crate::dress;
+use crate::error::{StepError, failed};
 
 /// Copies the merged view `lower` of the layers' `trees` (base first) to the new directory `to`,
 /// and makes what `spec` needs to be there.
@@ -137,23 +138,5 @@ fn mknod(target: &Path, kind: FileType, device: u64) -> Result<(), StepError> {
 }
 
 fn set_times(path: &Path, entry: &Entry) -> Result<(), StepError> {
-    let time = Timespec {
-        tv_sec: entry.mtime.seconds,
-        tv_nsec: entry.mtime.nanoseconds.into(),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(failed("set the times of", path))
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> StepError {
-    let path = path.to_owned();
-    move |error| StepError::File {
-        doing,
-        path,
-        source: error.into(),
-    }
+    dress::set_times(path, entry).map_err(failed("set the times of", path))
 }

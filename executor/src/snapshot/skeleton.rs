@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 
 use super::owners;
 use crate::dress::dress;
-use crate::error::StepError;
+use crate::error::{StepError, failed};
 
 /// Whether directories that layers only imply get their right metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +60,8 @@ impl Skeleton<'_> {
             if let Some(found) = self.lower.lookup(directory) {
                 let path = place(into, directory);
                 owners::note(&path, found.entry, self.owners_are_fake);
-                dress(&path, found.entry, self.owners_are_fake).map_err(|errno| {
-                    StepError::File {
-                        doing: "make a copy of",
-                        path,
-                        source: errno.into(),
-                    }
-                })?;
+                dress(&path, found.entry, self.owners_are_fake)
+                    .map_err(failed("make a copy of", &path))?;
             }
         }
         Ok(directories.len() > 1 || !missing.files.is_empty())
