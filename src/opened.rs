@@ -102,14 +102,9 @@ fn choose<'a>(
 ) -> Result<&'a PlatformImage, Failure> {
     if let Some(platform) = platform {
         return record.for_platform(platform).ok_or_else(|| {
-            let known: Vec<_> = record
-                .images
-                .iter()
-                .map(|image| image.platform.to_string())
-                .collect();
             Failure::with_help(
                 format!("{name}: there is no image for {platform}"),
-                format!("there is one for {}", known.join(", ")),
+                format!("there is one for {}", record.platform_names().join(", ")),
             )
         });
     }

@@ -7,7 +7,7 @@ use rbuild_image::assemble::{AssembleOptions, LayerBlobs, PulledLayers};
 use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::layer::Origin;
 use rbuild_image::manifest::{Annotations, Descriptor, Document, Index, MAX_MANIFEST_BYTES};
-use rbuild_image::media::{Format, layer_encoding};
+use rbuild_image::media::Format;
 use rbuild_image::platform::Platform;
 use rbuild_image::record::ImageRecord;
 use rbuild_image::reference::Reference;
@@ -88,14 +88,9 @@ fn only(record: &mut ImageRecord, platform: &Platform) -> Result<(), Failure> {
         .filter(|image| platform.is_same(&image.platform));
     let images: Vec<_> = of_platform.cloned().collect();
     let Some(one) = ImageRecord::new(images, None, record.origin) else {
-        let known: Vec<_> = record
-            .images
-            .iter()
-            .map(|image| image.platform.to_string())
-            .collect();
         return Err(Failure::with_help(
             format!("image was found but does not provide the specified platform ({platform})"),
-            format!("it has {}", known.join(", ")),
+            format!("it has {}", record.platform_names().join(", ")),
         ));
     };
     *record = ImageRecord {
@@ -252,8 +247,7 @@ impl Content for Parcel<'_> {
         let Workplace { store, layers, .. } = self.workplace;
         let is_here = store.has_blob(&descriptor.digest);
         if let Some((diff_id, _)) = self.layers.get(&descriptor.digest).filter(|_| !is_here) {
-            let encoding = layer_encoding(&descriptor.media_type);
-            let compression = encoding.and_then(Compression::from_encoding);
+            let compression = Compression::of_layer(&descriptor.media_type);
             layers.blob(diff_id, compression.unwrap_or(Compression::Gzip))?;
         }
         store.blob(descriptor)

@@ -8,7 +8,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::layer::{Compression, LayerStore};
 use crate::manifest::{Annotations, Descriptor, Index, Manifest};
-use crate::media::{self, Format};
+use crate::media::Format;
 use crate::record::{ImageRecord, PlatformImage};
 use crate::store::Store;
 
@@ -125,8 +125,7 @@ fn layer_blob(
         PulledLayers::Keep => layers
             .origins(diff_id)
             .last()
-            .and_then(|origin| media::layer_encoding(&origin.descriptor.media_type))
-            .and_then(Compression::from_encoding)
+            .and_then(|origin| Compression::of_layer(&origin.descriptor.media_type))
             .unwrap_or(options.compression),
     };
     let mut blob = match options.layer_blobs {

@@ -8,7 +8,6 @@ use clap::Args;
 use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::layer::Compression;
 use rbuild_image::manifest::Descriptor;
-use rbuild_image::media::layer_encoding;
 use rbuild_image::platform::Platform;
 use rbuild_image::record::ImageRecord;
 use rbuild_image::reference::Reference;
@@ -242,8 +241,7 @@ impl Pull<'_> {
                         && let Some((diff_id, layer)) =
                             missing.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        let encoding = layer_encoding(&layer.media_type);
-                        let compression = encoding.and_then(Compression::from_encoding);
+                        let compression = Compression::of_layer(&layer.media_type);
                         let compression = compression.unwrap_or(Compression::Gzip);
                         match self.workplace.layers.blob(diff_id, compression) {
                             Ok(_) => self.transfers.set(&short(layer), "Pull complete"),

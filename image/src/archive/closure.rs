@@ -131,11 +131,7 @@ pub fn export_target(
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(", "),
-            available: record
-                .images
-                .iter()
-                .map(|image| image.platform.to_string())
-                .collect(),
+            available: record.platform_names(),
         }),
         1 => Ok(entries.remove(0)),
         _ => {

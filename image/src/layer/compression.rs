@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Cursor, Read, Write};
 
 use crate::error::ImageError;
-use crate::media::{Encoding, Format};
+use crate::media::{Encoding, Format, layer_encoding};
 
 use super::gzip;
 
@@ -53,6 +53,12 @@ impl Compression {
             Encoding::Zstd => Some(Self::Zstd),
             Encoding::Xz | Encoding::Bzip2 => None,
         }
+    }
+
+    /// Returns the compression that a layer's media type names.
+    #[must_use]
+    pub fn of_layer(media_type: &str) -> Option<Self> {
+        layer_encoding(media_type).and_then(Self::from_encoding)
     }
 
     /// Returns the name: `none`, `gzip`, `zstd`.

@@ -118,6 +118,13 @@ impl ImageRecord {
         self.images.get(platform.select(platforms)?)
     }
 
+    /// Returns the platforms that there are images for, as text.
+    #[must_use]
+    pub fn platform_names(&self) -> Vec<String> {
+        let platforms = self.images.iter().map(|image| image.platform.to_string());
+        platforms.collect()
+    }
+
     /// Returns what a registry would name the image by: the index, or the only manifest.
     #[must_use]
     pub fn target(&self) -> Option<&Descriptor> {
