@@ -75,9 +75,7 @@ impl Origins {
     /// Returns the registry client.
     pub(crate) fn client(&self) -> Result<&Client, String> {
         let make = || {
-            // From here on there are passwords.
-            rbuild_sandbox::hide_memory().map_err(|error| error.to_string())?;
-            let settings = rbuild_registry::Settings::from_env(&environment::variable);
+            let settings = environment::registry_settings().map_err(|error| error.to_string())?;
             Client::new(settings).map_err(|error| chain(&error))
         };
         self.client.get_or_init(make).as_ref().map_err(Clone::clone)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use rbuild_cache::collect::{Cache, Images, Wish, collect};
+use rbuild_cache::collect::{Cache, Images, Wish};
 use rbuild_executor::{BuildError, Cancel};
 use rbuild_image::digest::Digest;
 use rbuild_image::store::Wait;
@@ -178,12 +178,7 @@ impl Cap {
             wait: Wait::No,
             now: now(),
         };
-        let collected = collect(
-            &workplace.layers,
-            &workplace.database()?,
-            &workplace.locks()?,
-            &wish,
-        )?;
+        let collected = workplace.collect(&wish)?;
         Ok(collected.map(|collected| collected.left_bytes))
     }
 }

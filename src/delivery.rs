@@ -92,7 +92,7 @@ impl<'a> Delivery<'a> {
 
 /// A client that lets the registry of `name` speak without verified TLS.
 fn insecure_client(name: &Reference) -> Result<Client, Failure> {
-    let mut settings = rbuild_registry::Settings::from_env(&environment::variable);
+    let mut settings = environment::registry_settings()?;
     settings.insecure_registries.push(name.domain.clone());
     Ok(Client::new(settings)?)
 }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rbuild_registry::Settings;
+
 /// Returns a variable's value; `None` if it is unset, empty or no UTF-8.
 #[expect(
     clippy::disallowed_methods,
@@ -11,6 +13,13 @@ use std::time::SystemTime;
 )]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Returns what is set about registries. There are passwords in it, so from here on this process's
+/// memory is hidden.
+pub(crate) fn registry_settings() -> std::io::Result<Settings> {
+    rbuild_sandbox::hide_memory()?;
+    Ok(Settings::from_env(&variable))
 }
 
 /// Returns a variable's value as it is, even if it is empty.

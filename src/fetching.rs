@@ -9,13 +9,12 @@ use rbuild_image::manifest::Descriptor;
 use rbuild_image::store::{Store, Verified};
 use rbuild_planner::FileSource;
 use rbuild_planner::remote::{GitSource, HttpSource, Mtime, UrlLogin};
-use rbuild_registry::Settings;
 use rbuild_remote::{
     Body, Checkout, Commit, Login, MAX_BODY, MtimeOf, Remote, RemoteError, Repository, Secret,
     Tree, UrlFile,
 };
 
-use crate::environment::variable;
+use crate::environment::{registry_settings, variable};
 use crate::size::limit;
 use crate::stop::Stop;
 
@@ -159,7 +158,7 @@ impl Fetching {
     fn open(&self) -> Result<&(Store, Remote), RemoteFailure> {
         let opened = self.opened.get_or_init(|| {
             let store = Store::open(&self.root).map_err(|error| crate::report::chain(&error))?;
-            let settings = Settings::from_env(&variable);
+            let settings = registry_settings().map_err(|error| error.to_string())?;
             let secrets = Arc::clone(&self.secrets);
             let secret = move |id: &str| {
                 let value = secrets.get(id).ok().flatten()?;

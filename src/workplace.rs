@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbuild_cache::Database;
+use rbuild_cache::collect::{Collected, Wish, collect};
 use rbuild_image::config::ImageConfig;
 use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::layer::{Compression, LayerStore, OpaqueMark, Ownership, TreeOptions};
@@ -86,6 +87,12 @@ impl Workplace {
         let locks = self.root.join("locks");
         fs_err::create_dir_all(&locks)?;
         Ok(locks)
+    }
+
+    /// Removes what `wish` says; `None` if another process is removing and was not to be waited for.
+    pub(crate) fn collect(&self, wish: &Wish) -> Result<Option<Collected>, Failure> {
+        let (database, locks) = (self.database()?, self.locks()?);
+        Ok(collect(&self.layers, &database, &locks, wish)?)
     }
 
     /// Reads an image's config.
@@ -174,14 +181,9 @@ pub(crate) fn variant_for<'a>(
     };
     let platform = Platform::parse(text)?.normalized();
     let found = record.for_platform(&platform).ok_or_else(|| {
-        let there: Vec<_> = record
-            .images
-            .iter()
-            .map(|image| image.platform.to_string())
-            .collect();
         Failure::with_help(
             format!("image {name} was found but does not provide the platform {platform}"),
-            format!("it has {}", there.join(", ")),
+            format!("it has {}", record.platform_names().join(", ")),
         )
     })?;
     Ok(&found.config)

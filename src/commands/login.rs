@@ -9,7 +9,7 @@ use rbuild_registry::{
 };
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-use crate::environment::variable;
+use crate::environment::registry_settings;
 use crate::output;
 use crate::report::Failure;
 
@@ -57,8 +57,7 @@ pub(crate) fn log_in(options: &LoginArguments) -> Result<(), Failure> {
         ));
     }
     let host = host_of(options.server.as_deref())?;
-    rbuild_sandbox::hide_memory()?;
-    let settings = Settings::from_env(&variable);
+    let settings = registry_settings()?;
     if options.username.is_none()
         && options.password.is_none()
         && let Some(known) = find_login(&settings, &host).ok().flatten()
@@ -87,7 +86,7 @@ pub(crate) fn log_out(options: &LogoutArguments) -> Result<(), Failure> {
     let host = host_of(options.server.as_deref())?;
     let shown = if host == DEFAULT_DOMAIN { HUB } else { &host };
     output::result(&format!("Removing login credentials for {shown}\n"))?;
-    let settings = Settings::from_env(&variable);
+    let settings = registry_settings()?;
     if let Err(error) = erase_login(&settings, &host) {
         let reason = crate::report::chain(&error);
         output::note(&format!(

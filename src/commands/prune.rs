@@ -5,7 +5,7 @@ use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
-use rbuild_cache::collect::{Cache, Collected, Images, LabelFilter, Wish, collect};
+use rbuild_cache::collect::{Cache, Collected, Images, LabelFilter, Wish};
 use rbuild_image::digest::Digest;
 use rbuild_image::record::Removal;
 use rbuild_image::reference::Reference;
@@ -76,12 +76,7 @@ pub(crate) fn run(root: &Path, options: &PruneArguments, scope: Scope) -> Result
     if options.keep.is_some() || !patterns.is_empty() {
         wish.only = Some(chosen(&workplace, &patterns, options.keep.unwrap_or(0))?);
     }
-    let collected = collect(
-        &workplace.layers,
-        &workplace.database()?,
-        &workplace.locks()?,
-        &wish,
-    )?;
+    let collected = workplace.collect(&wish)?;
     let collected = collected.unwrap_or_default();
     output::result(&report(&collected, scope, options.dry_run))?;
     if let Some(max) = wish.max_bytes

@@ -3,11 +3,11 @@
 use std::io::{self, Read as _};
 
 use clap::Args;
-use rbuild_registry::{Client, Get, Settings, Web};
+use rbuild_registry::{Client, Get, Web};
 use rbuild_template::Value;
 use serde::Deserialize;
 
-use crate::environment::variable;
+use crate::environment::registry_settings;
 use crate::filters::{self, Filter, parse_bool};
 use crate::listing::{Listing, TABLE};
 use crate::output;
@@ -130,7 +130,7 @@ fn on_hub(term: &str, limit: usize) -> Result<Vec<Found>, Failure> {
     let term = term.strip_prefix("index.docker.io/").unwrap_or(term);
     let term = term.strip_prefix("docker.io/").unwrap_or(term);
     let url = format!("{HUB}?q={}&n={limit}", percent_encoded(term));
-    let web = Web::new(&Settings::from_env(&variable))?;
+    let web = Web::new(&registry_settings()?)?;
     let get = Get {
         url: &url,
         ..Get::default()
@@ -151,7 +151,7 @@ fn parse_answer(bytes: &[u8]) -> io::Result<Vec<Found>> {
 
 /// Registries have no search, but many list what they have.
 fn in_catalog(host: &str, term: &str) -> Result<Vec<Found>, Failure> {
-    let client = Client::new(Settings::from_env(&variable))?;
+    let client = Client::new(registry_settings()?)?;
     let term = term.to_lowercase();
     let names = client.catalog(host)?.into_iter();
     let names = names.filter(|name| name.to_lowercase().contains(&term));
