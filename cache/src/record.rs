@@ -272,18 +272,22 @@ mod tests {
         assert_eq!(database.record(&key).unwrap(), None);
     }
 
-    #[test]
-    fn a_row_of_the_wrong_shape_is_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = Database::open(&dir.path().join("db")).unwrap();
-        let (key, leaves) = KeyBuilder::new("run").finish();
-        let record = Record {
+    fn record() -> Record {
+        Record {
             diff_id: DiffId(Digest::of(b"layer")),
             content: [9; 32],
             size: 12,
             created: 1,
             duration: Duration::ZERO,
-        };
+        }
+    }
+
+    #[test]
+    fn a_row_of_the_wrong_shape_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(&dir.path().join("db")).unwrap();
+        let (key, leaves) = KeyBuilder::new("run").finish();
+        let record = record();
         for column in ["diff_id", "content", "size", "created", "duration"] {
             for value in ["'text'", "x'00'", "1.5", "-1"] {
                 database
@@ -305,13 +309,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let database = Database::open(&dir.path().join("db")).unwrap();
         let (key, leaves) = KeyBuilder::new("run").finish();
-        let record = Record {
-            diff_id: DiffId(Digest::of(b"layer")),
-            content: [9; 32],
-            size: 12,
-            created: 1,
-            duration: Duration::ZERO,
-        };
+        let record = record();
         let run = |now| {
             database
                 .keep_record(&key, &record, "RUN true", &leaves, now)

@@ -39,6 +39,16 @@ fn push_one(env: &TestEnv, name: &str, architecture: &str) -> String {
     sha256(&raw(name))
 }
 
+/// Pushes an image for each of two architectures into one repository; returns its name, theirs, and
+/// the digests of their manifests.
+fn push_both(env: &TestEnv, registry: &Registry) -> (String, [String; 2], [String; 2]) {
+    let name = format!("{}/team/app", registry.address);
+    let architectures = ["amd64", "arm64"];
+    let images = architectures.map(|architecture| format!("{name}:{architecture}"));
+    let digests = [0, 1].map(|index| push_one(env, &images[index], architectures[index]));
+    (name, images, digests)
+}
+
 /// Uploads that the registry was asked for since there were `before` requests.
 fn uploads(registry: &Registry, before: usize) -> Vec<String> {
     let requests = registry.requests().split_off(before);
@@ -55,12 +65,7 @@ fn images_of_one_repository_are_joined_without_an_upload() {
     need!(Registry::shared().is_some(), "{NEEDS}");
     let registry = Registry::behind(&Door::default());
     let env = TestEnv::new();
-    let name = format!("{}/team/app", registry.address);
-    let (amd64, arm64) = (format!("{name}:amd64"), format!("{name}:arm64"));
-    let digests = [
-        push_one(&env, &amd64, "amd64"),
-        push_one(&env, &arm64, "arm64"),
-    ];
+    let (name, [amd64, arm64], digests) = push_both(&env, &registry);
 
     let before = registry.requests().len();
     let dry = env.rbuild(["imagetools", "create", "--dry-run", &amd64, &arm64]);
@@ -128,12 +133,7 @@ fn templates_show_parts() {
     need!(Registry::shared().is_some(), "{NEEDS}");
     let registry = Registry::behind(&Door::default());
     let env = TestEnv::new();
-    let name = format!("{}/team/app", registry.address);
-    let (amd64, arm64) = (format!("{name}:amd64"), format!("{name}:arm64"));
-    let digests = [
-        push_one(&env, &amd64, "amd64"),
-        push_one(&env, &arm64, "arm64"),
-    ];
+    let (name, [amd64, arm64], digests) = push_both(&env, &registry);
     let all = format!("{name}:1");
     env.rbuild(["imagetools", "create", "-t", &all, &amd64, &arm64])
         .ok();
@@ -232,12 +232,7 @@ fn indexes_grow_and_get_annotations() {
     need!(Registry::shared().is_some(), "{NEEDS}");
     let registry = Registry::behind(&Door::default());
     let env = TestEnv::new();
-    let name = format!("{}/team/app", registry.address);
-    let (amd64, arm64) = (format!("{name}:amd64"), format!("{name}:arm64"));
-    let digests = [
-        push_one(&env, &amd64, "amd64"),
-        push_one(&env, &arm64, "arm64"),
-    ];
+    let (name, [amd64, arm64], digests) = push_both(&env, &registry);
     let all = format!("{name}:1");
     let create = |args: &[&str]| {
         let start = ["imagetools", "create", "-t", &all];

@@ -236,15 +236,7 @@ fn with_a_password_and_over_tls() {
     fs_err::create_dir_all(&folder).unwrap();
     fs_err::copy(&certificate, folder.join("ca.crt")).unwrap();
     env.rbuild(["push", &name]).fails(1).says("no credentials");
-    let write_login = |auth: &str| {
-        let dir = env.path("home/.docker");
-        fs_err::create_dir_all(&dir).unwrap();
-        let config = format!(
-            r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#,
-            registry.address
-        );
-        fs_err::write(dir.join("config.json"), config).unwrap();
-    };
+    let write_login = |auth: &str| registry.write_login(&env, auth);
     // ada:wrong, then ada:secret words
     write_login("YWRhOndyb25n");
     let run = env.rbuild(["push", &name]).fails(1);

@@ -86,15 +86,7 @@ fn with_a_password() {
     let run = env.rbuild(["build", context.to_str().unwrap()]).fails(1);
     assert!(!run.stderr.contains("secret words"), "{}", run.report());
 
-    let write_login = |auth: &str| {
-        let dir = env.path("home/.docker");
-        fs_err::create_dir_all(&dir).unwrap();
-        let config = format!(
-            r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#,
-            registry.address
-        );
-        fs_err::write(dir.join("config.json"), config).unwrap();
-    };
+    let write_login = |auth: &str| registry.write_login(&env, auth);
     // ada:wrong, then ada:secret words
     write_login("YWRhOndyb25n");
     env.rbuild(["build", context.to_str().unwrap()]).fails(1);

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::run::Run;
-use super::{bases, have, image, janitor};
+use super::{TestEnv, bases, have, image, janitor};
 
 /// A running registry; ends with the process.
 #[derive(Debug)]
@@ -51,6 +51,17 @@ impl Registry {
     /// Starts a further registry, which is empty.
     pub(crate) fn behind(door: &Door<'_>) -> Self {
         start(door, false)
+    }
+
+    /// Writes a login for the registry, as it is encoded in Docker's `config.json`, into the home of `env`.
+    pub(crate) fn write_login(&self, env: &TestEnv, auth: &str) {
+        let dir = env.path("home/.docker");
+        fs_err::create_dir_all(&dir).unwrap();
+        let config = format!(
+            r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#,
+            self.address
+        );
+        fs_err::write(dir.join("config.json"), config).unwrap();
     }
 
     /// Returns what the registry was asked so far: method and path.
