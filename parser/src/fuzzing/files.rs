@@ -218,12 +218,18 @@ fn check_fixes(parsed: &Parsed, source: &[u8]) {
     if fixes.is_empty() {
         return;
     }
+    let numbers_before = numbers(parsed);
     for with_unsafe in [false, true] {
         let mut text = source.to_vec();
         let mut n_rounds = 0;
         loop {
             let parsed = parse(&text);
             assert!(!parsed.has_errors(), "a correction broke the file");
+            assert_eq!(
+                numbers(&parsed),
+                numbers_before,
+                "instructions came or went"
+            );
             let fixes = fix::fixes(&text, &parsed);
             let wanted = fixes.iter().filter(|fix| fix.is_safe || with_unsafe);
             let next = fix::apply(&text, wanted);
@@ -235,4 +241,10 @@ fn check_fixes(parsed: &Parsed, source: &[u8]) {
             assert!(n_rounds < MAX_ROUNDS, "corrections go round in circles");
         }
     }
+}
+
+/// How many instructions each stage has.
+fn numbers(parsed: &Parsed) -> Vec<usize> {
+    let stages = parsed.dockerfile.stages.iter();
+    stages.map(|stage| stage.instructions.len()).collect()
 }

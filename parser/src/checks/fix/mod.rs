@@ -7,6 +7,7 @@ mod casing;
 mod layout;
 mod pairs;
 mod shell_form;
+mod sound;
 
 use super::hadolint;
 use crate::{Parsed, span::Span};
@@ -72,7 +73,8 @@ impl Context<'_> {
 }
 
 /// Returns the fixes that there are for a file, whether their rules are wanted or not; none if the
-/// file has errors. `source` are the bytes that `parsed` was made from.
+/// file has errors. Each leaves a file with the same instructions, but for what it corrects. `source`
+/// are the bytes that `parsed` was made from.
 #[must_use]
 pub fn fixes(source: &[u8], parsed: &Parsed) -> Vec<Fix> {
     if parsed.has_errors() {
@@ -96,6 +98,7 @@ pub fn fixes(source: &[u8], parsed: &Parsed) -> Vec<Fix> {
     }
     let mut fixes = context.fixes;
     fixes.append(&mut hadolint::fixes(source, &parsed.dockerfile));
+    sound::retain(source, parsed, &mut fixes);
     fixes
 }
 
@@ -111,15 +114,20 @@ pub fn apply<'f>(source: &[u8], fixes: impl IntoIterator<Item = &'f Fix>) -> Vec
         }
     }
     chosen.sort_by_key(|edit| edit.span);
-    let mut out = Vec::with_capacity(source.len());
-    let mut position = 0;
-    for edit in chosen {
+    replace(source, Span::new(0, source.len()), &chosen)
+}
+
+/// Returns what is at `place` with edits that are in it, in order and apart from each other.
+fn replace(source: &[u8], place: Span, edits: &[&Edit]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(place.len());
+    let mut position = place.start;
+    for edit in edits {
         let before = source.get(position..edit.span.start);
         out.extend_from_slice(before.unwrap_or_default());
         out.extend_from_slice(edit.text.as_bytes());
         position = edit.span.end;
     }
-    out.extend_from_slice(source.get(position..).unwrap_or_default());
+    out.extend_from_slice(source.get(position..place.end).unwrap_or_default());
     out
 }
 

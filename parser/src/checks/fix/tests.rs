@@ -217,6 +217,42 @@ fn commands() {
     );
 }
 
+/// What a word becomes may be more than a word to the file.
+#[test]
+fn fixes_that_would_change_what_follows_are_left_out() {
+    let kept = |rule: &str, instruction: &str| {
+        let source = format!("FROM a\n{instruction}\nRUN b");
+        assert!(!crate::parse(source.as_bytes()).has_errors(), "{source}");
+        by_rule(rule, &source, &source);
+    };
+    // A heredoc is called `/`.
+    kept("DL3021", "COPY b c <<");
+    kept("DL3021", "COPY b c 3<<");
+    // The body ends with the line, and the rest of it are instructions.
+    kept("DL3004", "RUN <<E\nsudo E\nb\nE");
+    kept("DL3004", "RUN <<-E\n\tsudo E\nb\nE");
+    kept(
+        "DL3027",
+        "RUN <<\"apt-get update\"\napt update\nb\napt-get update",
+    );
+    // The body stays without its heredoc; a redirection would be lost.
+    kept("DL3004", "RUN sudo <<E cat\nb\nE");
+    kept("DL3004", "RUN sudo > c cat");
+    // What is left has another form.
+    kept("DL3004", "RUN sudo [\"b\"]");
+    // COPY has no such flag.
+    kept("DL3020", "ADD --keep-git-dir=true b /c");
+}
+
+#[test]
+fn fixes_of_lines_that_are_open_to_the_end() {
+    safe("FROM a\nrun b \\\n", "FROM a\nRUN b \\\n");
+    safe(
+        "FROM a\nRUN x\nrun b \\\n\n # c\n",
+        "FROM a\nRUN x\nRUN b \\\n # c\n",
+    );
+}
+
 #[test]
 fn broken_files_are_left_alone() {
     assert_eq!(

@@ -83,14 +83,17 @@ fn single(run: &RunModel, text: &ShellText, command: &Command, findings: &mut Fi
     }
 }
 
-/// Returns the edit that removes `sudo`, if it has no options of its own.
+/// Returns the edit that removes `sudo`, if it has no options of its own and no redirections before
+/// the command.
 fn without_sudo(text: &ShellText, command: &Command) -> Option<Edit> {
     let [sudo, next, ..] = &command.words[..] else {
         return None;
     };
     let is_plain = !next.text.starts_with('-') && !next.text.contains('=');
+    let between = text.text.get(sudo.range.end..next.range.start)?;
+    let is_alone = between.bytes().all(|byte| matches!(byte, b' ' | b'\t'));
     let span = text.exact_span(sudo.range.start..next.range.start)?;
-    is_plain.then(|| Edit::new(span, ""))
+    (is_plain && is_alone).then(|| Edit::new(span, ""))
 }
 
 /// Returns the program that does for scripts what apt does for people.
