@@ -246,7 +246,7 @@ pub(crate) struct BuildArguments {
     /// Name of the image
     #[arg(short, long, value_name = "NAME[:TAG]")]
     pub(crate) tag: Vec<String>,
-    /// Where the result goes: DIR, type=local|tar|oci|docker,dest=PATH, or type=image|registry
+    /// Where the result goes: DIR, type=local|tar|oci|docker,dest=PATH, or type=image|registry|cacheonly
     #[arg(short, long, value_name = "DEST")]
     pub(crate) output: Vec<String>,
     /// Push the image under its names: short for --output=type=registry

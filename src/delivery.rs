@@ -65,7 +65,7 @@ impl<'a> Delivery<'a> {
             return Ok(());
         }
         let wish = Wish {
-            compression: Compression::Gzip,
+            compression: Compression::Gzip.into(),
             is_forced: false,
             platform: None,
         };

@@ -6,6 +6,7 @@ use rbuild_image::reference::Reference;
 
 use crate::annotations::AnnotationSet;
 use crate::arguments::BuildArguments;
+use crate::files_output::FilesOutput;
 use crate::image_output::{Form, ImageOutput};
 use crate::output;
 use crate::report::Failure;
@@ -13,18 +14,20 @@ use crate::report::Failure;
 /// One destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
+    /// Nowhere: only the cache has it.
+    Nothing,
     /// The files of the result in a directory.
-    Local(PathBuf),
+    Local(PathBuf, FilesOutput),
     /// The files of the result as a tar.
-    Tar(Place),
+    Tar(Place, FilesOutput),
     /// An OCI layout as a tar.
     OciArchive(Place, Form),
     /// An OCI layout as a directory.
     OciDirectory(PathBuf, Form),
     /// An archive that `docker load` reads.
     DockerArchive(Place, Form),
-    /// A Docker engine, or Podman, that runs here.
-    Engine(Form),
+    /// A Docker engine or Podman: that of a Docker context, or the usual one.
+    Engine(Option<String>, Form),
     /// An image in the store, and maybe in registries.
     Image(Box<ImageOutput>),
 }
@@ -56,7 +59,7 @@ impl Destinations {
             push(&mut all);
         }
         if options.load {
-            all.push(Destination::Engine(Form::default()));
+            all.push(Destination::Engine(None, Form::default()));
         }
         annotate(
             &mut all,
@@ -92,6 +95,13 @@ impl Destinations {
             add(&mut local_names, local);
             add(&mut names, outside);
         }
+        for destination in &all {
+            if let Destination::Local(directory, files) = destination
+                && !options.plan.run.allows_local_delete()
+            {
+                files.check_removal(directory)?;
+            }
+        }
         let tags = Form::default().names(&options.tag);
         if !has_image {
             add(&mut local_names, tags?);
@@ -104,6 +114,12 @@ impl Destinations {
             local_names,
             names,
         })
+    }
+
+    /// Reports whether the image is to be in the store.
+    pub(crate) fn keeps_image(&self) -> bool {
+        let mut all = self.all.iter();
+        self.all.is_empty() || all.any(|destination| *destination != Destination::Nothing)
     }
 
     /// Returns how images are written.
@@ -169,7 +185,7 @@ impl Destination {
     pub(crate) fn is_stdout(&self) -> bool {
         matches!(
             self,
-            Self::Tar(Place::Stdout)
+            Self::Tar(Place::Stdout, _)
                 | Self::OciArchive(Place::Stdout, _)
                 | Self::DockerArchive(Place::Stdout, _)
         )
@@ -177,22 +193,22 @@ impl Destination {
 
     fn form(&self) -> Option<&Form> {
         match self {
-            Self::Local(_) | Self::Tar(_) => None,
+            Self::Nothing | Self::Local(..) | Self::Tar(..) => None,
             Self::OciArchive(_, form)
             | Self::OciDirectory(_, form)
             | Self::DockerArchive(_, form)
-            | Self::Engine(form) => Some(form),
+            | Self::Engine(_, form) => Some(form),
             Self::Image(image) => Some(&image.form),
         }
     }
 
     fn form_mut(&mut self) -> Option<&mut Form> {
         match self {
-            Self::Local(_) | Self::Tar(_) => None,
+            Self::Nothing | Self::Local(..) | Self::Tar(..) => None,
             Self::OciArchive(_, form)
             | Self::OciDirectory(_, form)
             | Self::DockerArchive(_, form)
-            | Self::Engine(form) => Some(form),
+            | Self::Engine(_, form) => Some(form),
             Self::Image(image) => Some(&mut image.form),
         }
     }
@@ -201,10 +217,10 @@ impl Destination {
 /// `-`, `DIR`, or `type=…,dest=…`.
 fn parse(option: &str) -> Result<Destination, Failure> {
     if option == "-" {
-        return Ok(Destination::Tar(Place::Stdout));
+        return Ok(Destination::Tar(Place::Stdout, FilesOutput::default()));
     }
     if !option.contains('=') {
-        return Ok(Destination::Local(option.into()));
+        return Ok(Destination::Local(option.into(), FilesOutput::default()));
     }
     let fields = fields(option)?;
     let get = |name: &str| {
@@ -217,18 +233,21 @@ fn parse(option: &str) -> Result<Destination, Failure> {
     let kind = get("type").ok_or_else(|| Failure::Usage("type is required for output".into()))?;
     let mut image = match kind {
         "registry" => ImageOutput::pushed(),
-        "local" | "tar" | "oci" | "docker" | "image" => ImageOutput::default(),
-        "cacheonly" => {
-            return Err(Failure::with_help(
-                "this version of rbuild has no output type=cacheonly",
-                "without --output and --tag a build leaves no more than an image without a name",
-            ));
-        }
+        "local" | "tar" | "oci" | "docker" | "image" | "cacheonly" => ImageOutput::default(),
         _ => return Err(Failure::Usage(format!("unknown output type \"{kind}\""))),
     };
+    let mut files = FilesOutput::default();
     for (key, value) in &fields {
         let is_known = match (kind, key.as_str()) {
-            (_, "type") | ("local" | "tar" | "oci" | "docker", "dest") | ("oci", "tar") => true,
+            (_, "type")
+            | ("local" | "tar" | "oci" | "docker", "dest")
+            | ("oci", "tar")
+            | ("docker", "context") => true,
+            ("local", "mode") => {
+                files.take_mode(value)?;
+                true
+            }
+            ("local" | "tar", key) => files.take_field(key, value)?,
             ("oci" | "docker", key) => image.form.take_field(key, value)?,
             ("image" | "registry", key) => image.take_field(key, value)?,
             _ => false,
@@ -250,9 +269,19 @@ fn parse(option: &str) -> Result<Destination, Failure> {
             .ok_or_else(|| Failure::Usage(format!("dest is required for output type={kind}")))
     };
     Ok(match kind {
-        "local" => Destination::Local(needed()?),
-        "tar" => Destination::Tar(place()),
-        "docker" => Destination::DockerArchive(place(), image.form),
+        "cacheonly" => Destination::Nothing,
+        "local" => Destination::Local(needed()?, files),
+        "tar" => Destination::Tar(place(), files),
+        "docker" => match (get("dest"), get("context")) {
+            (None, context) => Destination::Engine(context.map(Into::into), image.form),
+            (Some(_), None) => Destination::DockerArchive(place(), image.form),
+            (Some(_), Some(_)) => {
+                return Err(Failure::Usage(
+                    "output type=docker goes to a dest or to the engine of a context, not both"
+                        .into(),
+                ));
+            }
+        },
         "oci" => match get("tar") {
             None | Some("true") => Destination::OciArchive(place(), image.form),
             Some("false") => Destination::OciDirectory(needed()?, image.form),
@@ -295,11 +324,15 @@ mod tests {
 
     #[test]
     fn output_forms() {
-        check("-", Some(Destination::Tar(Place::Stdout)));
-        check("out", Some(Destination::Local("out".into())));
+        let local = || Destination::Local("out".into(), FilesOutput::default());
+        let tar = |place| Destination::Tar(place, FilesOutput::default());
+        check("-", Some(tar(Place::Stdout)));
+        check("out", Some(local()));
+        check("type=local,dest=out", Some(local()));
+        check("type=cacheonly", Some(Destination::Nothing));
         check(
-            "type=local,dest=out",
-            Some(Destination::Local("out".into())),
+            "type=docker,context=there",
+            Some(Destination::Engine(Some("there".into()), Form::default())),
         );
         check(
             "type=oci,dest=a.tar",
@@ -323,12 +356,15 @@ mod tests {
         );
         check(
             "type=tar,\"dest=a,b\"",
-            Some(Destination::Tar(Place::File("a,b".into()))),
+            Some(tar(Place::File("a,b".into()))),
         );
         for bad in [
             "type=local",
             "dest=x",
             "type=image,dest=x",
+            "type=cacheonly,dest=x",
+            "type=docker,dest=x,context=y",
+            "type=tar,dest=x,mode=delete",
             "type=oci,push=true",
             "type=local,dest=a,compression=zstd",
             "type=oci,dest=a,x=y",

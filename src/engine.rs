@@ -32,7 +32,13 @@ enum Stream {
 impl Engine {
     /// Connects to the engine that `DOCKER_HOST` names, else to one that listens at a usual place;
     /// `None` if nobody does.
-    pub(crate) fn find() -> Result<Option<Self>, Failure> {
+    pub(crate) fn find(context: Option<&str>) -> Result<Option<Self>, Failure> {
+        if let Some(context) = context.filter(|context| *context != "default") {
+            return Err(Failure::with_help(
+                format!("rbuild does not know the Docker context {context}"),
+                "DOCKER_HOST names an engine",
+            ));
+        }
         if let Some(host) = environment::variable("DOCKER_HOST").filter(|host| !host.is_empty()) {
             return Self::at(&host).map(Some);
         }
@@ -55,7 +61,7 @@ impl Engine {
             _ => {
                 return Err(Failure::with_help(
                     format!("--load does not reach the engine at {host}"),
-                    "it speaks to unix:// sockets, and tcp:// without TLS; `-o type=docker | docker load` reaches all",
+                    "it speaks to unix:// sockets, and tcp:// without TLS; `-o type=docker,dest=- | docker load` reaches all",
                 ));
             }
         };

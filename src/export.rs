@@ -1,9 +1,8 @@
 //! Writing what a build made to where `--output` says.
 
 use std::io::{IsTerminal as _, Write};
-use std::path::Path;
 
-use rbuild_executor::{BuiltImage, export_directory, export_tar};
+use rbuild_executor::{BuiltImage, Part, check_apart, export_directory, export_tar};
 use rbuild_image::archive::{
     ArchiveImage, Durability, Output, save, write_file, write_oci, write_oci_folder,
 };
@@ -13,6 +12,7 @@ use rbuild_image::manifest::Descriptor;
 
 use crate::destination::{Destination, Place};
 use crate::engine::Engine;
+use crate::files_output::FilesOutput;
 use crate::image_output::Form;
 use crate::manifests::{self, Compression, Made};
 use crate::output;
@@ -53,12 +53,26 @@ impl Export<'_> {
     /// Writes to one destination.
     pub(crate) fn write(&self, destination: &Destination) -> Result<Exported, Failure> {
         match destination {
-            Destination::Local(directory) => {
-                self.local(directory)?;
+            Destination::Nothing => Ok(Exported::default()),
+            Destination::Local(directory, files) => {
+                self.files(files, |parts, epoch| {
+                    let layers = &self.workplace.layers;
+                    Ok(export_directory(
+                        layers,
+                        parts,
+                        directory,
+                        epoch,
+                        files.others,
+                    )?)
+                })?;
                 Ok(Exported::default())
             }
-            Destination::Tar(place) => {
-                to_place(place, "tar", |sink| self.tar(sink))?;
+            Destination::Tar(place, files) => {
+                to_place(place, "tar", |sink| {
+                    self.files(files, |parts, epoch| {
+                        Ok(export_tar(&self.workplace.layers, parts, epoch, sink)?)
+                    })
+                })?;
                 Ok(Exported::default())
             }
             Destination::OciArchive(place, form) => {
@@ -76,7 +90,7 @@ impl Export<'_> {
                 write_oci_folder(&self.workplace.store, &[image], directory)?;
                 Ok(Exported::of(target))
             }
-            Destination::Engine(form) => self.engine(form),
+            Destination::Engine(context, form) => self.engine(context.as_deref(), form),
             Destination::Image(image) if image.needs_manifests() => {
                 let made = self.make(&image.form, Compression::Gzip, LayerBlobs::Known)?;
                 Ok(Exported {
@@ -131,8 +145,8 @@ impl Export<'_> {
         Ok(Exported::of(target))
     }
 
-    fn engine(&self, form: &Form) -> Result<Exported, Failure> {
-        let Some(engine) = Engine::find()? else {
+    fn engine(&self, context: Option<&str>, form: &Form) -> Result<Exported, Failure> {
+        let Some(engine) = Engine::find(context)? else {
             if self.is_shown {
                 output::note(
                     "note: no Docker engine and no Podman listens here; the image is in rbuild's store\n",
@@ -152,34 +166,34 @@ impl Export<'_> {
         Ok(Exported::of(target))
     }
 
-    fn tar(&self, sink: &mut dyn Write) -> Result<(), Failure> {
-        for image in self.images {
-            let prefix = self.platform_prefix(image);
-            export_tar(
-                &self.workplace.layers,
-                &image.layers,
-                &prefix,
-                self.epoch,
-                sink,
-            )?;
+    /// Calls `write` with the files of all platforms and the time that they are to have.
+    fn files(
+        &self,
+        files: &FilesOutput,
+        write: impl FnOnce(&[Part<'_>], Option<i64>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let names: Vec<_> = self
+            .images
+            .iter()
+            .map(|image| image.platform.to_string())
+            .collect();
+        let is_split = files.is_split.unwrap_or(self.images.len() > 1);
+        let prefixes: Vec<_> = match is_split {
+            true => names.iter().map(|name| name.replace('/', "_")).collect(),
+            false => vec![String::new(); names.len()],
+        };
+        let parts = self.images.iter().zip(&names).zip(&prefixes);
+        let parts: Vec<_> = parts
+            .map(|((image, name), prefix)| Part {
+                layers: &image.layers,
+                prefix,
+                name,
+            })
+            .collect();
+        if !is_split {
+            check_apart(&self.workplace.layers, &parts)?;
         }
-        Ok(())
-    }
-
-    fn local(&self, directory: &Path) -> Result<(), Failure> {
-        for image in self.images {
-            let to = directory.join(self.platform_prefix(image));
-            export_directory(&self.workplace.layers, &image.layers, &to, self.epoch)?;
-        }
-        Ok(())
-    }
-
-    /// Several platforms go into a directory each.
-    fn platform_prefix(&self, image: &BuiltImage) -> String {
-        if self.images.len() == 1 {
-            return String::new();
-        }
-        image.platform.to_string().replace('/', "_")
+        write(&parts, files.epoch.or(self.epoch))
     }
 }
 

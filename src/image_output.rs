@@ -8,7 +8,7 @@ use rbuild_parser::boolean::parse_bool;
 
 use crate::annotations::AnnotationSet;
 use crate::commands::tag::parse_tag;
-use crate::manifests::Compression;
+use crate::manifests::{Compression, Method};
 use crate::report::Failure;
 
 /// How an image is written, in an archive or a registry.
@@ -16,10 +16,14 @@ use crate::report::Failure;
 pub(crate) struct Form {
     /// What layers are compressed with; else what is usual there.
     pub(crate) compression: Option<Compression>,
+    /// How hard.
+    level: Option<i64>,
     /// Whether layers of bases are compressed so, too.
     is_forced: bool,
     /// Whether documents are to have Docker's media types.
     wants_docker_types: bool,
+    /// Whether times of files were asked to be rewritten.
+    pub(crate) rewrites_times: bool,
     /// What is said about it.
     pub(crate) annotations: AnnotationSet,
     /// Names for a build without tags.
@@ -38,8 +42,33 @@ impl Form {
                     .collect();
             }
             "compression" => self.compression = Some(compression(value)?),
+            "compression-level" => self.level = Some(level(value)?),
             "force-compression" => self.is_forced = truth(key, value)?,
             "oci-mediatypes" => self.wants_docker_types = !truth(key, value)?,
+            // Times are never later than SOURCE_DATE_EPOCH here.
+            "rewrite-timestamp" => self.rewrites_times = truth(key, value)?,
+            "attestation-inline" | "oci-artifact" if truth(key, value)? => {
+                return Err(no_attestations(key));
+            }
+            "prefer-nondist-layers" if truth(key, value)? => {
+                return Err(Failure::with_help(
+                    "rbuild does not mark layers as not distributable",
+                    "leave out prefer-nondist-layers; `rbuild push` leaves such layers of a pulled image where they are",
+                ));
+            }
+            "attestation-inline" | "oci-artifact" | "prefer-nondist-layers" => {}
+            "buildinfo" | "buildinfo-attrs" => {
+                return Err(Failure::with_help(
+                    format!("{key} is no option of BuildKit's any more, and none of rbuild's"),
+                    "--metadata-file says what was built",
+                ));
+            }
+            "source-date-epoch" => {
+                return Err(Failure::with_help(
+                    "the time of an image is that of its build, not of an output",
+                    format!("use --build-arg SOURCE_DATE_EPOCH={value}"),
+                ));
+            }
             _ => return self.annotations.take_field(key, value),
         }
         Ok(true)
@@ -52,6 +81,17 @@ impl Form {
         match self.wants_docker_types && is_docker_enough {
             true => Format::Docker,
             false => Format::Oci,
+        }
+    }
+
+    /// Returns what layers are compressed with; `usual` is what is usual there.
+    pub(crate) fn method(&self, usual: Compression) -> Method {
+        match (self.compression, self.level) {
+            (compression, None) => compression.unwrap_or(usual).into(),
+            // Whoever names a level wants some compression.
+            (compression, Some(level)) => {
+                Method::at_level(compression.unwrap_or(Compression::Gzip), level)
+            }
         }
     }
 
@@ -130,7 +170,9 @@ impl ImageOutput {
             "push-by-digest" => self.is_by_digest = truth(key, value)?,
             "registry.insecure" => self.is_insecure = truth(key, value)?,
             "store" => self.is_named = truth(key, value)?,
-            "name-canonical" => self.is_canonical = value.is_empty() || truth(key, value)?,
+            "name-canonical" => self.is_canonical = truth(key, value)?,
+            // It is never named so beside another name.
+            "danging-name-empty-only" | "dangling-name-empty-only" => drop(truth(key, value)?),
             // Layers of a build are unpacked anyway.
             "unpack" => drop(truth(key, value)?),
             "dangling-name-prefix" => {
@@ -225,8 +267,27 @@ fn compression(value: &str) -> Result<Compression, Failure> {
     })
 }
 
-/// True or false as Go reads them.
-fn truth(key: &str, value: &str) -> Result<bool, Failure> {
+fn level(value: &str) -> Result<i64, Failure> {
+    value.parse().map_err(|_not_a_number| {
+        Failure::Usage(format!(
+            "non-integer value {value} specified for compression-level"
+        ))
+    })
+}
+
+/// The refusal of a field that is about attestations.
+pub(crate) fn no_attestations(key: &str) -> Failure {
+    Failure::with_help(
+        format!("rbuild writes no attestations, so {key} means nothing to it"),
+        format!("leave out {key}"),
+    )
+}
+
+/// True or false as Go reads them; a field without a value is true.
+pub(crate) fn truth(key: &str, value: &str) -> Result<bool, Failure> {
+    if value.is_empty() {
+        return Ok(true);
+    }
     parse_bool(value).ok_or_else(|| {
         Failure::Usage(format!(
             "invalid value {value} for {key}, expected true or false"

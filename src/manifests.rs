@@ -7,7 +7,7 @@ use rbuild_image::digest::Digest;
 use rbuild_image::manifest::{Annotations, Descriptor, Index};
 use rbuild_image::media::{DOCKER_MANIFEST, Format};
 
-pub(crate) use rbuild_image::layer::Compression;
+pub(crate) use rbuild_image::layer::{Compression, Method};
 
 use crate::annotations::Level;
 use crate::image_output::Form;
@@ -32,7 +32,7 @@ pub(crate) fn make(
 ) -> Result<Descriptor, Failure> {
     let options = AssembleOptions {
         format: Format::Oci,
-        compression,
+        compression: compression.into(),
         pulled_layers: PulledLayers::Keep,
         layer_blobs: LayerBlobs::Here,
         annotations: Annotations::default(),
@@ -64,7 +64,7 @@ pub(crate) fn make_form(
 ) -> Result<Made, Failure> {
     let mut options = AssembleOptions {
         format: form.format(),
-        compression: form.compression.unwrap_or(compression),
+        compression: form.method(compression),
         pulled_layers: form.pulled_layers(),
         layer_blobs,
         annotations: Annotations::default(),

@@ -15,7 +15,7 @@ use rbuild_image::store::Pin;
 use rbuild_registry::{Bytes, Cause, Client, Content, PushEvent, PushOptions};
 
 use crate::bases::REGISTRY;
-use crate::manifests::{self, Compression};
+use crate::manifests::{self, Method};
 use crate::report::Failure;
 use crate::workplace::Workplace;
 
@@ -23,7 +23,7 @@ use crate::workplace::Workplace;
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     /// What layers are compressed with that have no registry to come from.
-    pub(crate) compression: Compression,
+    pub(crate) compression: Method,
     /// Whether all other layers are compressed so, too.
     pub(crate) is_forced: bool,
     /// The only platform that is wanted.
@@ -247,8 +247,7 @@ impl Content for Parcel<'_> {
         let Workplace { store, layers, .. } = self.workplace;
         let is_here = store.has_blob(&descriptor.digest);
         if let Some((diff_id, _)) = self.layers.get(&descriptor.digest).filter(|_| !is_here) {
-            let compression = Compression::of_layer(&descriptor.media_type);
-            layers.blob(diff_id, compression.unwrap_or(Compression::Gzip))?;
+            layers.bring_blob(diff_id, descriptor)?;
         }
         store.blob(descriptor)
     }

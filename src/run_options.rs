@@ -25,10 +25,15 @@ pub(crate) struct RunArguments {
     /// Put RUN steps into a control group below this one
     #[arg(long, value_name = "CGROUP")]
     pub(crate) cgroup_parent: Option<String>,
-    /// Allow what is refused otherwise: security.insecure, network.host
+    /// Allow what is refused otherwise: security.insecure, network.host, buildx.local.delete
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
 }
+
+/// The entitlements by name. The last two change nothing.
+const INSECURE: &str = "security.insecure";
+const LOCAL_DELETE: &str = "buildx.local.delete";
+const IDLE: [&str; 2] = ["network.host", ""];
 
 /// This machine for those who share its network, as steps do.
 const GATEWAY: &str = "127.0.0.1";
@@ -53,15 +58,21 @@ impl RunArguments {
 
     /// True if steps may be privileged.
     pub(crate) fn allows_insecure(&self) -> Result<bool, Failure> {
-        let known = ["security.insecure", "network.host", ""];
-        match self
-            .allow
-            .iter()
-            .find(|name| !known.contains(&name.as_str()))
-        {
+        let is_known =
+            |name: &str| [INSECURE, LOCAL_DELETE].contains(&name) || IDLE.contains(&name);
+        match self.allow.iter().find(|name| !is_known(name)) {
             Some(name) => Err(Failure::Usage(format!("unknown entitlement {name}"))),
-            None => Ok(self.allow.iter().any(|name| name == known[0])),
+            None => Ok(self.allows(INSECURE)),
         }
+    }
+
+    /// True if an output may remove files outside of the current directory.
+    pub(crate) fn allows_local_delete(&self) -> bool {
+        self.allows(LOCAL_DELETE)
+    }
+
+    fn allows(&self, entitlement: &str) -> bool {
+        self.allow.iter().any(|name| name == entitlement)
     }
 
     /// What the sandbox must be able to give steps.

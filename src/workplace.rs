@@ -7,7 +7,7 @@ use rbuild_cache::Database;
 use rbuild_cache::collect::{Collected, Wish, collect};
 use rbuild_image::config::ImageConfig;
 use rbuild_image::digest::{DiffId, Digest};
-use rbuild_image::layer::{Compression, LayerStore, OpaqueMark, Ownership, TreeOptions};
+use rbuild_image::layer::{LayerStore, OpaqueMark, Ownership, TreeOptions};
 use rbuild_image::manifest::{Document, MAX_MANIFEST_BYTES};
 use rbuild_image::platform::Platform;
 use rbuild_image::record::{ImageRecord, PlatformImage};
@@ -119,8 +119,7 @@ impl Workplace {
                 self.store
                     .pin(&[Pin::Layer(*diff_id), Pin::Blob(layer.digest)])?;
                 if !self.store.has_blob(&layer.digest) {
-                    self.layers
-                        .blob(diff_id, compression_of(&layer.media_type))?;
+                    self.layers.bring_blob(diff_id, layer)?;
                 }
             }
         }
@@ -155,17 +154,6 @@ impl Workplace {
             .layers
             .summary(diff_id)
             .map_or(0, |summary| summary.unpacked_size))
-    }
-}
-
-/// The compression that a layer's media type names.
-fn compression_of(media_type: &str) -> Compression {
-    if media_type.ends_with("gzip") {
-        Compression::Gzip
-    } else if media_type.ends_with("zstd") {
-        Compression::Zstd
-    } else {
-        Compression::None
     }
 }
 

@@ -49,6 +49,16 @@ pub enum StepError {
         /// The last lines it wrote, raw.
         last_output: Vec<u8>,
     },
+    /// Two images that are exported into one place have the same file.
+    #[error("cannot overwrite {path} from {first} with {second} when split option is disabled")]
+    Overlap {
+        /// The path.
+        path: String,
+        /// Whose file it is.
+        first: String,
+        /// Who has it as well.
+        second: String,
+    },
     /// `RUN []`.
     #[error("RUN has no command to run")]
     EmptyCommand,

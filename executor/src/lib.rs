@@ -28,7 +28,7 @@ pub use cancel::Cancel;
 pub use error::{BuildError, StepError};
 pub use event::{Event, Stream};
 pub use execute::{Build, Contexts, DirectoryContext, Options, execute};
-pub use export::{export_directory, export_tar};
+pub use export::{Others, Part, check_apart, export_directory, export_tar};
 pub use files::FilesError;
 pub use remotes::{RemoteFailure, RemoteFile, RemoteTree, Remotes};
 pub use secrets::{MAX_SECRET, SecretError, SecretSource, Secrets};

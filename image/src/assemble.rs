@@ -6,7 +6,7 @@
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
-use crate::layer::{Compression, LayerStore};
+use crate::layer::{Compression, LayerStore, Method};
 use crate::manifest::{Annotations, Descriptor, Index, Manifest};
 use crate::media::Format;
 use crate::record::{ImageRecord, PlatformImage};
@@ -18,7 +18,7 @@ pub struct AssembleOptions {
     /// The family of media types.
     pub format: Format,
     /// What layers are compressed with.
-    pub compression: Compression,
+    pub compression: Method,
     /// Whether layers that came from elsewhere are compressed anew.
     pub pulled_layers: PulledLayers,
     /// Whether layers that came from elsewhere are brought here.
@@ -120,20 +120,20 @@ fn layer_blob(
     diff_id: &DiffId,
     options: &AssembleOptions,
 ) -> Result<Descriptor, ImageError> {
-    let compression = match options.pulled_layers {
+    let method = match options.pulled_layers {
         PulledLayers::Recompress => options.compression,
         PulledLayers::Keep => layers
             .origins(diff_id)
             .last()
             .and_then(|origin| Compression::of_layer(&origin.descriptor.media_type))
-            .unwrap_or(options.compression),
+            .map_or(options.compression, Method::from),
     };
     let mut blob = match options.layer_blobs {
-        LayerBlobs::Here => layers.blob(diff_id, compression)?,
-        LayerBlobs::Known => layers.blob_name(diff_id, compression)?,
+        LayerBlobs::Here => layers.blob(diff_id, method)?,
+        LayerBlobs::Known => layers.blob_name(diff_id, method)?,
     };
     // The same bytes have another name in docker's family.
-    if let Some(media_type) = options.format.layer(compression.encoding()) {
+    if let Some(media_type) = options.format.layer(method.compression.encoding()) {
         media_type.clone_into(&mut blob.media_type);
     }
     Ok(blob)

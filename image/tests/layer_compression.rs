@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write};
 use std::process::{Command, Stdio};
 
 use rbuild_image::error::ImageError;
-use rbuild_image::layer::{Compression, compress, decompress};
+use rbuild_image::layer::{Compression, Method, compress, decompress};
 use rbuild_image::media::Encoding;
 
 /// Bytes that compress somewhat, a little more than two members of them.
@@ -21,9 +21,9 @@ fn sample() -> Vec<u8> {
         .collect()
 }
 
-fn compressed(data: &[u8], compression: Compression, n_threads: usize, piece: usize) -> Vec<u8> {
+fn compressed(data: &[u8], method: impl Into<Method>, n_threads: usize, piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    compress::<_, ImageError>(&mut out, compression, n_threads, |sink| {
+    compress::<_, ImageError>(&mut out, method, n_threads, |sink| {
         for piece in data.chunks(piece) {
             sink.write_all(piece).map_err(ImageError::io("test"))?;
         }
@@ -59,6 +59,41 @@ fn threads_and_pieces_make_no_difference() {
         let empty = compressed(b"", compression, 2, 1);
         assert_eq!(decompressed(&empty).unwrap().1, b"");
     }
+}
+
+#[test]
+fn levels() {
+    // Words: of single letters at random no level makes much.
+    let letters = sample();
+    let words: Vec<&[u8]> = letters.chunks(7).take(50).collect();
+    let data: Vec<u8> = letters[..300_000]
+        .chunks(2)
+        .map(|pair| words[usize::from(pair[0].wrapping_mul(7) ^ pair[1]) % words.len()])
+        .collect::<Vec<_>>()
+        .concat();
+    for (compression, levels, default) in [
+        (Compression::Gzip, [1, 9], 6),
+        (Compression::Zstd, [1, 12], 3),
+    ] {
+        let at = |level| Method::at_level(compression, level);
+        let sizes = levels.map(|level| {
+            let packed = compressed(&data, at(level), 1, data.len());
+            assert!(compressed(&data, at(level), 5, 100_003) == packed);
+            assert!(decompressed(&packed).unwrap().1 == data);
+            packed.len()
+        });
+        assert!(sizes[0] > sizes[1], "{sizes:?}");
+        let usual = compressed(&data, compression, 2, 4096);
+        for level in [default, -1, i64::MIN] {
+            assert!(compressed(&data, at(level), 2, 4096) == usual, "{level}");
+        }
+        assert_eq!(at(-1), compression.into());
+        assert_eq!(at(i64::MAX), at(22));
+    }
+    assert_eq!(
+        Method::at_level(Compression::None, 9),
+        Compression::None.into()
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::error::ImageError;
 use rbuild_image::layer::entry::Entry;
 use rbuild_image::layer::{
-    BlobFetcher, Compression, KeepBlob, LayerStore, NoFetcher, Origin, compress,
+    BlobFetcher, Compression, KeepBlob, LayerStore, Method, NoFetcher, Origin, compress,
 };
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::media::{OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
@@ -389,6 +389,45 @@ fn a_pulled_blob_is_the_one_that_is_pushed() {
     place.remote.blobs.lock().unwrap().clear();
     let ours = layers.blob(&diff_id(), Compression::Gzip).unwrap();
     assert_eq!(ours.digest, Digest::of(&packed_as(Compression::Gzip)));
+}
+
+#[test]
+fn a_level_has_a_blob_of_its_own() {
+    let place = Place::new();
+    let layers = place.layers();
+    let mut theirs = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    theirs.write_all(&tar()).unwrap();
+    let theirs = theirs.finish().unwrap();
+    let id = diff_id();
+    let pulled = offer(&place, &layers, id, OCI_LAYER_GZIP, &theirs);
+    let at = |level| layers.blob(&id, Method::at_level(Compression::Gzip, level));
+    let best = at(9).unwrap();
+    assert_ne!(best.digest, pulled.digest);
+    assert_eq!(at(9).unwrap(), best);
+    // The default by name is what is made here, not what was pulled.
+    let default = at(6).unwrap();
+    assert_eq!(default.digest, Digest::of(&packed_as(Compression::Gzip)));
+    assert_eq!(
+        layers.blob(&id, Compression::Gzip).unwrap().digest,
+        pulled.digest
+    );
+    let mut known = layers.known_blobs(&id);
+    known.sort_unstable();
+    let mut expected = vec![pulled.digest, best.digest, default.digest];
+    expected.sort_unstable();
+    assert_eq!(known, expected);
+    // One that was removed is made again as it was, for who has only its name.
+    layers.store().remove_blob(&best.digest).unwrap();
+    layers.bring_blob(&id, &best).unwrap();
+    assert!(layers.store().has_blob(&best.digest));
+    // Nothing else is lost with a blob that is damaged.
+    for blob in [&default, &pulled] {
+        layers.store().remove_blob(&blob.digest).unwrap();
+    }
+    place.remote.blobs.lock().unwrap().clear();
+    let ours = layers.blob(&id, Compression::Gzip).unwrap();
+    assert_eq!(ours, default);
+    assert_eq!(at(9).unwrap(), best);
 }
 
 #[test]

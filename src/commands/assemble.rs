@@ -118,7 +118,7 @@ fn with_manifest(workplace: &Workplace, image: PlatformImage) -> Result<Platform
     }
     let options = AssembleOptions {
         format: Format::Oci,
-        compression: Compression::Gzip,
+        compression: Compression::Gzip.into(),
         pulled_layers: PulledLayers::Keep,
         layer_blobs: LayerBlobs::Known,
         annotations: Annotations::default(),

@@ -19,6 +19,7 @@ use crate::destination::{Destination, Destinations};
 use crate::export::{Export, Exported};
 use crate::fetching::Fetching;
 use crate::ground::Ground;
+use crate::metadata::Metadata;
 use crate::progress::Progress;
 use crate::report::{Failure, Source};
 use crate::stop::Stop;
@@ -113,6 +114,10 @@ impl Job<'_> {
         self.check_annotations(&plan)?;
 
         let epoch = planning::epoch(&plan, &fetching)?;
+        let rewrites_times = self.destinations.forms().any(|form| form.rewrites_times);
+        if rewrites_times && epoch.is_none() {
+            output::note("warning: rewrite-timestamp has no effect without SOURCE_DATE_EPOCH\n");
+        }
         let settings = settings(options, &workplace, epoch)?;
         let build = Build {
             plan: &plan,
@@ -221,7 +226,11 @@ impl Finish<'_> {
             stop.check()?;
         }
         let names = &self.destinations.local_names;
-        self.workplace.layers.publish_image(&record, names)?;
+        if self.destinations.keeps_image() {
+            self.workplace.layers.publish_image(&record, names)?;
+        } else {
+            self.workplace.layers.sync()?;
+        }
         for delivery in &deliveries {
             delivery.name(self.workplace, tags)?;
         }
@@ -234,7 +243,7 @@ impl Finish<'_> {
             output::note(&failure.render());
         }
         let is_shown = self.is_shown();
-        if is_shown {
+        if is_shown && self.destinations.keeps_image() {
             self.say_named(&record);
         }
         for delivery in &deliveries {
@@ -271,24 +280,20 @@ impl Finish<'_> {
     }
 
     fn write_files(&self, record: &ImageRecord, exported: &Exported) -> Result<(), Failure> {
+        let is_kept = self.destinations.keeps_image();
+        let id = is_kept.then_some(record.id);
         if let Some(file) = &self.options.iidfile {
-            fs_err::write(file, record.id.to_string())?;
+            let id = id.map(|id| id.to_string()).unwrap_or_default();
+            fs_err::write(file, id)?;
         }
         if let Some(file) = &self.options.metadata_file {
-            let mut metadata = serde_json::json!({
-                "containerimage.config.digest": record.id,
-                "containerimage.digest":
-                    exported.target.as_ref().map_or(record.id, |target| target.digest),
-            });
-            if let Some(target) = &exported.target {
-                metadata["containerimage.descriptor"] = serde_json::to_value(target)?;
-            }
-            let names = &self.destinations.names;
-            if !names.is_empty() {
-                let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-                metadata["image.name"] = names.join(",").into();
-            }
-            fs_err::write(file, format!("{metadata:#}\n"))?;
+            let metadata = Metadata {
+                id,
+                n_platforms: record.images.len(),
+                target: exported.target.as_ref(),
+                names: &self.destinations.names,
+            };
+            fs_err::write(file, metadata.to_json()?)?;
         }
         Ok(())
     }
@@ -308,7 +313,10 @@ impl Finish<'_> {
     fn say(&self, record: &ImageRecord) -> Result<(), Failure> {
         let mut destinations = self.destinations.all.iter();
         if self.options.quiet && !destinations.any(Destination::is_stdout) {
-            return output::result(&format!("{}\n", record.id));
+            return match self.destinations.keeps_image() {
+                true => output::result(&format!("{}\n", record.id)),
+                false => Ok(()),
+            };
         }
         if self.is_shown() {
             let seconds = self.start.elapsed().as_secs_f64();

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rbuild_executor::export_tar;
+use rbuild_executor::{Part, export_tar};
 
 use crate::destination::Place;
 use crate::export::to_place;
@@ -44,7 +44,12 @@ pub(crate) fn run(root: &Path, options: &ExportArguments) -> Result<(), Failure>
     for layer in layers {
         workplace.layers.hold(layer)?;
     }
+    let part = Part {
+        layers,
+        prefix: "",
+        name: &options.image,
+    };
     to_place(&place, "tar", |sink| {
-        Ok(export_tar(&workplace.layers, layers, "", None, sink)?)
+        Ok(export_tar(&workplace.layers, &[part], None, sink)?)
     })
 }

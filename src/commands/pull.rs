@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use rbuild_image::digest::{DiffId, Digest};
-use rbuild_image::layer::Compression;
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::platform::Platform;
 use rbuild_image::record::ImageRecord;
@@ -241,10 +240,8 @@ impl Pull<'_> {
                         && let Some((diff_id, layer)) =
                             missing.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        let compression = Compression::of_layer(&layer.media_type);
-                        let compression = compression.unwrap_or(Compression::Gzip);
-                        match self.workplace.layers.blob(diff_id, compression) {
-                            Ok(_) => self.transfers.set(&short(layer), "Pull complete"),
+                        match self.workplace.layers.bring_blob(diff_id, layer) {
+                            Ok(()) => self.transfers.set(&short(layer), "Pull complete"),
                             Err(error) => {
                                 let failure = failure.lock();
                                 let mut failure = failure.unwrap_or_else(PoisonError::into_inner);

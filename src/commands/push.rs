@@ -10,7 +10,7 @@ use rbuild_image::record::{ImageRecord, Listed};
 use rbuild_image::reference::Reference;
 use rbuild_registry::{Placed, PushEvent};
 
-use crate::manifests::Compression;
+use crate::manifests::{Compression, Method};
 use crate::output;
 use crate::pushing::{self, Parcel, Wish};
 use crate::report::Failure;
@@ -31,6 +31,9 @@ pub(crate) struct PushArguments {
     /// Compression of layers that were made here
     #[arg(long, value_name = "KIND", default_value = "gzip")]
     compression: Kind,
+    /// How hard to compress them: gzip has levels 0 to 9, zstd 0 to 22
+    #[arg(long, value_name = "LEVEL")]
+    compression_level: Option<u8>,
     /// Compress all layers anew, also those that came from a registry
     #[arg(long)]
     force_compression: bool,
@@ -56,11 +59,15 @@ enum Kind {
 /// Pushes an image, or all of a repository.
 pub(crate) fn run(root: &Path, options: &PushArguments) -> Result<(), Failure> {
     let written = Reference::parse(&options.name)?;
+    let compression = match options.compression {
+        Kind::Gzip => Compression::Gzip,
+        Kind::Zstd => Compression::Zstd,
+        Kind::Uncompressed => Compression::None,
+    };
     let wish = Wish {
-        compression: match options.compression {
-            Kind::Gzip => Compression::Gzip,
-            Kind::Zstd => Compression::Zstd,
-            Kind::Uncompressed => Compression::None,
+        compression: match options.compression_level {
+            Some(level) => Method::at_level(compression, level.into()),
+            None => compression.into(),
         },
         is_forced: options.force_compression,
         platform: options

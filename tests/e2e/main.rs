@@ -25,6 +25,7 @@ mod errors;
 mod examples;
 mod examples_content;
 mod export;
+mod exporters;
 mod foreign;
 mod full;
 mod git;

@@ -2,45 +2,54 @@
 
 use std::io::{Read as _, Write};
 
-use rbuild_image::digest::DiffId;
 use rbuild_image::layer::entry::{EntryKind, Mtime};
 use rbuild_image::layer::{LayerStore, TarWriter};
 
-use super::{Links, Stack};
+use super::{Directories, Links, Part, Stack};
 use crate::error::StepError;
 
-/// Writes the files that `layers`, base first, make together as one tar to `sink`; below the
-/// directory `prefix` if it is not empty. With an epoch, every time is set to it.
+/// Writes the files of all `parts` as one tar to `sink`. With an epoch, every time is set to it.
 ///
 /// # Errors
 /// Layers that cannot be brought or read, and errors of `sink`.
 pub fn export_tar(
     store: &LayerStore,
-    layers: &[DiffId],
-    prefix: &str,
+    parts: &[Part<'_>],
     epoch: Option<i64>,
     sink: &mut dyn Write,
 ) -> Result<(), StepError> {
-    let stack = Stack::open(store, layers)?;
-    let mut links = Links::default();
     let mut writer = TarWriter::new(sink);
+    let mut directories = Directories::default();
+    for part in parts {
+        write_part(store, part, epoch, &mut directories, &mut writer)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+fn write_part(
+    store: &LayerStore,
+    part: &Part<'_>,
+    epoch: Option<i64>,
+    directories: &mut Directories,
+    writer: &mut TarWriter<&mut dyn Write>,
+) -> Result<(), StepError> {
+    let stack = Stack::open(store, part.layers)?;
+    let mut links = Links::default();
     let mut buffer = vec![0; 256 * 1024];
     for found in stack.rootfs.walk(b"") {
-        if found.path().is_empty() && prefix.is_empty() {
+        if found.path().is_empty() && part.prefix.is_empty() {
             continue;
         }
-        let mut entry = links.entry(&found);
+        let mut entry = links.entry(&found, part.prefix);
+        if directories.is_repeated(&entry) {
+            continue;
+        }
         if let Some(epoch) = epoch {
             entry.mtime = Mtime {
                 seconds: epoch,
                 nanoseconds: 0,
             };
-        }
-        if !prefix.is_empty() {
-            entry.path = rbuild_image::layer::path::join(prefix.as_bytes(), &entry.path);
-            if let EntryKind::Hardlink { target } = &mut entry.kind {
-                *target = rbuild_image::layer::path::join(prefix.as_bytes(), target);
-            }
         }
         writer.entry(&entry)?;
         if matches!(entry.kind, EntryKind::File { .. }) {
@@ -54,6 +63,5 @@ pub fn export_tar(
             }
         }
     }
-    writer.finish()?;
     Ok(())
 }

@@ -14,9 +14,6 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// Memory that an xz stream may ask for, in bytes; `xz -9` makes 65 MiB.
 const XZ_MEMORY: u64 = 128 << 20;
 
-/// zstd's own default level.
-const ZSTD_LEVEL: i32 = 3;
-
 /// Each of zstd's threads holds some 10 MB.
 const MAX_ZSTD_THREADS: u32 = 4;
 
@@ -84,6 +81,55 @@ impl Compression {
     pub fn media_type(self, format: Format) -> &'static str {
         // Every compression here is one that layers may have.
         format.layer(self.encoding()).unwrap_or_default()
+    }
+}
+
+/// A compression and how hard it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Method {
+    /// The compression.
+    pub compression: Compression,
+    level: Option<i32>,
+}
+
+impl Method {
+    /// Returns the compression at a level, or at the nearest that it has: gzip has 0 to 9, zstd 0 to
+    /// 22. A negative one means the default, of which it makes no difference that it was named.
+    #[must_use]
+    pub fn at_level(compression: Compression, level: i64) -> Self {
+        let highest = match compression {
+            Compression::None => return compression.into(),
+            Compression::Gzip => 9,
+            Compression::Zstd => 22,
+        };
+        let level = i32::try_from(level.min(highest)).ok();
+        let level = level.filter(|level| *level >= 0);
+        Self { compression, level }
+    }
+
+    /// Returns the level that was asked for.
+    #[must_use]
+    pub fn level(self) -> Option<i32> {
+        self.level
+    }
+
+    /// Returns the level that is used; nothing where there are none.
+    #[must_use]
+    pub(super) fn used_level(self) -> Option<i32> {
+        match self.compression {
+            Compression::None => None,
+            Compression::Gzip => Some(self.level.unwrap_or(gzip::DEFAULT_LEVEL)),
+            Compression::Zstd => Some(self.level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL)),
+        }
+    }
+}
+
+impl From<Compression> for Method {
+    fn from(compression: Compression) -> Self {
+        Self {
+            compression,
+            level: None,
+        }
     }
 }
 
@@ -175,19 +221,21 @@ impl Read for Limited<'_> {
 /// [`ImageError::Io`].
 pub fn compress<T, E: From<ImageError>>(
     out: &mut dyn Write,
-    compression: Compression,
+    method: impl Into<Method>,
     n_threads: usize,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
-    match compression {
-        Compression::None => produce(out),
-        Compression::Gzip => gzip::compress(out, n_threads, produce),
-        Compression::Zstd => compress_zstd(out, n_threads, produce),
+    let method = method.into();
+    match (method.compression, method.used_level()) {
+        (Compression::Gzip, Some(level)) => gzip::compress(out, level, n_threads, produce),
+        (Compression::Zstd, Some(level)) => compress_zstd(out, level, n_threads, produce),
+        _ => produce(out),
     }
 }
 
 fn compress_zstd<T, E: From<ImageError>>(
     out: &mut dyn Write,
+    level: i32,
     n_threads: usize,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
@@ -196,7 +244,7 @@ fn compress_zstd<T, E: From<ImageError>>(
         .unwrap_or(MAX_ZSTD_THREADS)
         .clamp(1, MAX_ZSTD_THREADS);
     let start = || {
-        let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
+        let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
         encoder.include_checksum(true)?;
         encoder.multithread(n_threads)?;
         Ok(encoder)

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 
-use super::compression::{Compression, compress, decompress};
+use super::compression::{Method, compress, decompress};
 use super::entry::EntryKind;
 use super::index::LayerIndex;
 use super::path::display;
@@ -36,12 +36,12 @@ pub(super) enum Source<'a> {
 pub(super) fn convert(
     source: Source<'_>,
     diff_id: DiffId,
-    compression: Compression,
+    method: Method,
     n_threads: usize,
     out: fs_err::File,
 ) -> Result<(Digest, u64), ImageError> {
     let mut out = Hashing::new(out);
-    let found = compress(&mut out, compression, n_threads, |sink| {
+    let found = compress(&mut out, method, n_threads, |sink| {
         let mut sink = Hashing::new(sink);
         match source {
             Source::Blob(file) => copy_blob(file, &mut sink)?,

@@ -19,12 +19,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
 use crate::store::{Store, boot_id, remove_tree};
 
-use super::compression::Compression;
+use super::compression::{Compression, Method};
 use super::index::LayerIndex;
 use super::index_file::IndexSummary;
 
@@ -56,7 +56,7 @@ pub struct Origin {
 /// | field | content |
 /// |---|---|
 /// | `version` | 1 |
-/// | `blobs` | list of `compression` (`none`, `gzip`, `zstd`) and `descriptor`, one for each compression: blobs of this layer, which the store may have or not |
+/// | `blobs` | list of `compression` (`none`, `gzip`, `zstd`), `level` of those that were compressed here, and `descriptor`, one for each compression and level: blobs of this layer, which the store may have or not |
 /// | `origins` | list of `kind`, `location` and `descriptor`, oldest first |
 /// | `copies` | the same of places that the layer was brought to from here; may be missing |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,15 @@ pub(super) struct BlobRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Variant {
     compression: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    level: Option<i32>,
     descriptor: Descriptor,
+}
+
+impl Variant {
+    fn is_of(&self, compression: Compression) -> bool {
+        self.compression == compression.name()
+    }
 }
 
 impl Default for BlobRecord {
@@ -88,36 +96,75 @@ impl Default for BlobRecord {
 }
 
 impl BlobRecord {
-    /// Returns the blob of that compression.
-    pub(super) fn variant(&self, compression: Compression) -> Option<&Descriptor> {
-        let found = self
-            .blobs
-            .iter()
-            .find(|variant| variant.compression == compression.name());
-        found.map(|variant| &variant.descriptor)
+    /// Returns the blobs of that compression, the preferred one first. Where no level is named that
+    /// is the one that came from elsewhere, and else the one that was made here at the usual level.
+    pub(super) fn of_method(&self, method: Method) -> impl Iterator<Item = &Descriptor> {
+        let unknown = method.level().is_none().then_some(None);
+        let levels = unknown.into_iter().chain([method.used_level()]);
+        levels.flat_map(move |level| {
+            let found = self
+                .blobs
+                .iter()
+                .filter(move |variant| variant.is_of(method.compression) && variant.level == level);
+            found.map(|variant| &variant.descriptor)
+        })
+    }
+
+    /// Returns the preferred one of [`BlobRecord::of_method`].
+    pub(super) fn variant(&self, method: Method) -> Option<&Descriptor> {
+        self.of_method(method).next()
     }
 
     /// Returns all blobs, the ones that are read fastest first.
     pub(super) fn variants(&self) -> impl Iterator<Item = (Compression, &Descriptor)> {
         [Compression::None, Compression::Zstd, Compression::Gzip]
             .into_iter()
-            .filter_map(|compression| Some((compression, self.variant(compression)?)))
+            .flat_map(|compression| {
+                let found = self.blobs.iter();
+                let found = found.filter(move |variant| variant.is_of(compression));
+                found.map(move |variant| (compression, &variant.descriptor))
+            })
     }
 
-    /// Notes a blob in place of another of the same compression.
+    /// Returns how to get the blob of that digest, if it is one of this layer's.
+    pub(super) fn method_of(&self, digest: &Digest) -> Option<Method> {
+        let of_digest = |variant: &&Variant| variant.descriptor.digest == *digest;
+        let found = self.blobs.iter().find(of_digest)?;
+        let compression = Compression::from_name(&found.compression)?;
+        Some(match found.level {
+            Some(level) => Method::at_level(compression, level.into()),
+            None => compression.into(),
+        })
+    }
+
+    /// Notes a blob that came from elsewhere, in place of another of the same compression.
     pub(super) fn set_variant(&mut self, compression: Compression, descriptor: Descriptor) {
-        self.forget_variant(compression);
-        self.blobs
-            .retain(|variant| variant.descriptor.digest != descriptor.digest);
+        self.set(compression, None, descriptor);
+    }
+
+    /// Notes a blob that was made here, in place of another that was made so.
+    pub(super) fn set_made(&mut self, method: Method, descriptor: Descriptor) {
+        self.set(method.compression, method.used_level(), descriptor);
+    }
+
+    fn set(&mut self, compression: Compression, level: Option<i32>, descriptor: Descriptor) {
+        self.blobs.retain(|known| {
+            let is_same = known.is_of(compression) && known.level == level;
+            // The same bytes cannot be two compressions, but two levels.
+            let is_other =
+                !known.is_of(compression) && known.descriptor.digest == descriptor.digest;
+            !is_same && !is_other
+        });
         self.blobs.push(Variant {
             compression: compression.name().to_owned(),
+            level,
             descriptor,
         });
     }
 
-    pub(super) fn forget_variant(&mut self, compression: Compression) {
+    pub(super) fn forget_blob(&mut self, digest: &Digest) {
         self.blobs
-            .retain(|variant| variant.compression != compression.name());
+            .retain(|variant| variant.descriptor.digest != *digest);
     }
 
     /// Returns where the layer can be had.

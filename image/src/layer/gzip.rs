@@ -16,8 +16,8 @@ use crate::error::ImageError;
 /// Bytes that go into one member. Changing this changes every compressed layer's digest.
 const MEMBER: usize = 1 << 20;
 
-/// libdeflate's level; 6 is its default. Changing this changes every compressed layer's digest.
-const LEVEL: i32 = 6;
+/// libdeflate's own default. Changing this changes every compressed layer's digest.
+pub(super) const DEFAULT_LEVEL: i32 = 6;
 
 /// Each thread needs some 4 MB.
 const MAX_THREADS: usize = 12;
@@ -37,6 +37,7 @@ struct Member {
 /// See [`super::compression::compress`].
 pub(super) fn compress<T, E: From<ImageError>>(
     out: &mut dyn Write,
+    level: i32,
     n_threads: usize,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
@@ -45,7 +46,7 @@ pub(super) fn compress<T, E: From<ImageError>>(
     let jobs = Mutex::new(receiver);
     std::thread::scope(|scope| {
         for _ in 0..n_threads {
-            scope.spawn(|| work(&jobs));
+            scope.spawn(|| work(&jobs, level));
         }
         // When the sink goes, so does the sender, and the threads end.
         let mut sink = Sink {
@@ -64,8 +65,8 @@ pub(super) fn compress<T, E: From<ImageError>>(
     })
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
-    let mut compressor = CompressionLvl::new(LEVEL).map(Compressor::new);
+fn work(jobs: &Mutex<Receiver<Job>>, level: i32) {
+    let mut compressor = CompressionLvl::new(level).map(Compressor::new);
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { input, done }) = job else {

@@ -15,7 +15,7 @@ use crate::manifest::Descriptor;
 use crate::media::{Encoding, Format, is_layer};
 use crate::store::{StagingDir, Verified};
 
-use super::compression::{Compression, decompress};
+use super::compression::{Compression, Method, decompress};
 use super::convert::{Hashing, Source, Tee, convert, unwrap_io};
 use super::download::Download;
 use super::folder::{LayerFolder, Origin};
@@ -65,14 +65,14 @@ impl LayerStore {
         let mut failure = ImageError::LayerUnavailable { diff_id };
         let record = folder.read_record();
         for (compression, blob) in record.variants() {
-            if self.local_blob(folder, compression).is_none() {
+            if !self.is_here(blob, compression) {
                 continue;
             }
             match self.unpack_blob(folder, diff_id, blob, wanted) {
                 Ok(index) => return Ok(index),
                 Err(error) => {
                     failure = error;
-                    self.drop_if_damaged(folder, compression, blob)?;
+                    self.drop_if_damaged(folder, blob)?;
                 }
             }
         }
@@ -90,19 +90,19 @@ impl LayerStore {
         &self,
         folder: &LayerFolder<'_>,
         diff_id: DiffId,
-        compression: Compression,
+        method: Method,
     ) -> Result<Option<Descriptor>, ImageError> {
         let mut failure = None;
         for (from, blob) in folder.read_record().variants() {
-            if self.local_blob(folder, from).is_none() {
+            if !self.is_here(blob, from) {
                 continue;
             }
             let source = Source::Blob(self.store().open_blob(&blob.digest)?);
-            match self.convert_from(folder, diff_id, compression, source) {
+            match self.convert_from(folder, diff_id, method, source) {
                 Ok(made) => return Ok(Some(made)),
                 Err(error) => {
                     failure = Some(error);
-                    self.drop_if_damaged(folder, from, blob)?;
+                    self.drop_if_damaged(folder, blob)?;
                 }
             }
         }
@@ -111,7 +111,7 @@ impl LayerStore {
         {
             let tree = folder.tree_path();
             let source = Source::Tree(&tree, &index);
-            match self.convert_from(folder, diff_id, compression, source) {
+            match self.convert_from(folder, diff_id, method, source) {
                 Ok(made) => return Ok(Some(made)),
                 // A tree of somebody else's tar; its bytes cannot be made again.
                 Err(error) => failure = failure.or(Some(error)),
@@ -124,34 +124,41 @@ impl LayerStore {
         &self,
         folder: &LayerFolder<'_>,
         diff_id: DiffId,
-        compression: Compression,
+        method: Method,
         source: Source<'_>,
     ) -> Result<Descriptor, ImageError> {
         let staging = self.store().staging_dir()?;
         let path = staging.path().join("blob");
         let out = fs_err::File::create(&path).map_err(ImageError::io("store a layer"))?;
-        let (digest, size) = convert(source, diff_id, compression, self.n_threads(), out)?;
+        let (digest, size) = convert(source, diff_id, method, self.n_threads(), out)?;
         self.store().publish_file(&path, &digest)?;
-        let blob = Descriptor::new(compression.media_type(Format::Oci), digest, size);
-        self.note_blob(folder, compression, &blob)?;
+        let media_type = method.compression.media_type(Format::Oci);
+        let blob = Descriptor::new(media_type, digest, size);
+        let mut record = folder.read_record();
+        record.set_made(method, blob.clone());
+        folder.write_record(&record)?;
         Ok(blob)
     }
 
-    /// Returns the blob of that compression if it is in the store.
+    /// Returns the blob of that compression and level if it is in the store.
     pub(super) fn local_blob(
         &self,
         folder: &LayerFolder<'_>,
-        compression: Compression,
+        method: Method,
     ) -> Option<Descriptor> {
         let record = folder.read_record();
-        let blob = record.variant(compression)?;
-        let size = self.store().blob_size(&blob.digest).ok()??;
-        // Media types lie sometimes, and this may come from one.
-        if size != blob.size || self.sniff(blob).ok()? != compression {
-            return None;
-        }
-        let media_type = compression.media_type(Format::Oci);
-        Some(Descriptor::new(media_type, blob.digest, size))
+        let mut blobs = record.of_method(method);
+        let blob = blobs.find(|blob| self.is_here(blob, method.compression))?;
+        let media_type = method.compression.media_type(Format::Oci);
+        Some(Descriptor::new(media_type, blob.digest, blob.size))
+    }
+
+    /// Reports whether a blob is in the store and so compressed: media types lie sometimes, and what
+    /// is known of it may come from one.
+    fn is_here(&self, blob: &Descriptor, compression: Compression) -> bool {
+        let size = self.store().blob_size(&blob.digest);
+        matches!(size, Ok(Some(size)) if size == blob.size)
+            && self.sniff(blob).is_ok_and(|found| found == compression)
     }
 
     pub(super) fn note_blob(
@@ -161,7 +168,7 @@ impl LayerStore {
         blob: &Descriptor,
     ) -> Result<(), ImageError> {
         let mut record = folder.read_record();
-        if record.variant(compression) == Some(blob) {
+        if record.variant(compression.into()) == Some(blob) {
             return Ok(());
         }
         record.set_variant(compression, blob.clone());
@@ -184,7 +191,6 @@ impl LayerStore {
     fn drop_if_damaged(
         &self,
         folder: &LayerFolder<'_>,
-        compression: Compression,
         blob: &Descriptor,
     ) -> Result<(), ImageError> {
         let mut hashing = Hashing::new(io::sink());
@@ -197,7 +203,7 @@ impl LayerStore {
         let mut record = folder.read_record();
         let is_fetchable = |origin: &Origin| origin.descriptor.digest == blob.digest;
         if !record.origins().iter().any(is_fetchable) {
-            record.forget_variant(compression);
+            record.forget_blob(&blob.digest);
             folder.write_record(&record)?;
         }
         Ok(())

@@ -28,7 +28,7 @@ pub mod tree;
 pub mod unpack;
 pub(crate) mod upkeep;
 
-pub use compression::{Compression, compress, decompress};
+pub use compression::{Compression, Method, compress, decompress};
 pub use index::LayerIndex;
 pub use index_file::IndexSummary;
 #[cfg(any(test, fuzzing))]

@@ -16,7 +16,7 @@ use crate::manifest::Descriptor;
 use crate::media::Format;
 use crate::store::{Pin, Store};
 
-use super::compression::Compression;
+use super::compression::{Compression, Method};
 use super::folder::{LayerFolder, Unsynced};
 use super::index::LayerIndex;
 use super::index_file::IndexSummary;
@@ -196,27 +196,29 @@ impl LayerStore {
         self.folder(diff_id).has_tree()
     }
 
-    /// Returns the blob of a layer in that compression; it is in the store then. One that is known
-    /// already (a pulled one) is preferred to making one. The media type is OCI's.
+    /// Returns the blob of a layer in that compression; it is in the store then. If no level is
+    /// asked for, one that is known already (a pulled one) is preferred to making one. The media type
+    /// is OCI's.
     ///
     /// # Errors
     /// [`ImageError::LayerUnavailable`], or why the last way to get it failed.
     pub fn blob(
         &self,
         diff_id: &DiffId,
-        compression: Compression,
+        method: impl Into<Method>,
     ) -> Result<Descriptor, ImageError> {
+        let method = method.into();
         self.pin(diff_id)?;
         let folder = self.folder(diff_id);
-        if let Some(blob) = self.local_blob(&folder, compression) {
+        if let Some(blob) = self.local_blob(&folder, method) {
             return Ok(blob);
         }
         let _lock = folder.lock()?;
-        if let Some(blob) = self.local_blob(&folder, compression) {
+        if let Some(blob) = self.local_blob(&folder, method) {
             return Ok(blob);
         }
         let mut failure = ImageError::LayerUnavailable { diff_id: *diff_id };
-        let known = folder.read_record().variant(compression).cloned();
+        let known = folder.read_record().variant(method).cloned();
         // The very blob that was pulled may still be had where it came from.
         let is_known = |origin: &&Origin| {
             known
@@ -230,17 +232,17 @@ impl LayerStore {
                 Err(error) => failure = error,
             }
         }
-        if let Some(blob) = self.local_blob(&folder, compression) {
+        if let Some(blob) = self.local_blob(&folder, method) {
             return Ok(blob);
         }
-        match self.convert_local(&folder, *diff_id, compression) {
+        match self.convert_local(&folder, *diff_id, method) {
             Ok(Some(blob)) => return Ok(blob),
             Ok(None) => {}
             Err(error) => failure = error,
         }
         for origin in &origins {
             let fetched = self.fetch(&folder, *diff_id, origin, Wanted::Index);
-            match fetched.and_then(|_| self.convert_local(&folder, *diff_id, compression)) {
+            match fetched.and_then(|_| self.convert_local(&folder, *diff_id, method)) {
                 Ok(Some(blob)) => return Ok(blob),
                 Ok(None) => {}
                 Err(error) => failure = error,
@@ -341,7 +343,7 @@ impl LayerStore {
         let mut record = folder.read_record();
         let compression = compression_named_by(&origin.descriptor.media_type);
         if let Some(compression) = compression
-            && record.variant(compression).is_none()
+            && record.variant(compression.into()).is_none()
         {
             record.set_variant(compression, origin.descriptor.clone());
         }
@@ -385,25 +387,38 @@ impl LayerStore {
     pub fn blob_name(
         &self,
         diff_id: &DiffId,
-        compression: Compression,
+        method: impl Into<Method>,
     ) -> Result<Descriptor, ImageError> {
+        let method = method.into();
         self.pin(diff_id)?;
         let folder = self.folder(diff_id);
-        if let Some(blob) = self.local_blob(&folder, compression) {
+        if let Some(blob) = self.local_blob(&folder, method) {
             return Ok(blob);
         }
         let record = folder.read_record();
-        let known = record.variant(compression).filter(|known| {
+        let known = record.variant(method).filter(|known| {
             let mut origins = record.origins().iter();
             origins.any(|origin| origin.descriptor.digest == known.digest)
         });
         match known {
             Some(known) => {
-                let media_type = compression.media_type(Format::Oci);
+                let media_type = method.compression.media_type(Format::Oci);
                 Ok(Descriptor::new(media_type, known.digest, known.size))
             }
-            None => self.blob(diff_id, compression),
+            None => self.blob(diff_id, method),
         }
+    }
+
+    /// Brings the blob of a layer that a manifest names into the store, as [`LayerStore::blob`] does;
+    /// one that was made here is made in the same way again.
+    ///
+    /// # Errors
+    /// As for [`LayerStore::blob`].
+    pub fn bring_blob(&self, diff_id: &DiffId, blob: &Descriptor) -> Result<(), ImageError> {
+        let known = self.folder(diff_id).read_record().method_of(&blob.digest);
+        let named = || Compression::of_layer(&blob.media_type).unwrap_or(Compression::Gzip);
+        let method = known.unwrap_or_else(|| named().into());
+        self.blob(diff_id, method).map(drop)
     }
 
     /// Writes the whole store to disk and notes that the layers published and held so far are there. To be

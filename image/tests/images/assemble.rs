@@ -20,7 +20,7 @@ use rbuild_image::validate::validate;
 fn options(format: Format, compression: Compression) -> AssembleOptions {
     AssembleOptions {
         format,
-        compression,
+        compression: compression.into(),
         pulled_layers: PulledLayers::Keep,
         layer_blobs: LayerBlobs::Here,
         annotations: BTreeMap::new(),
