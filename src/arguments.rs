@@ -111,6 +111,9 @@ pub(crate) enum Command {
     /// Manage the build cache
     #[command(subcommand)]
     Builder(BuilderCommand),
+    /// Build and manage the build cache, under the names of Docker's plugin
+    #[command(subcommand)]
+    Buildx(BuildxCommand),
     /// Manage the store
     #[command(subcommand)]
     System(SystemCommand),
@@ -125,6 +128,21 @@ pub(crate) enum BuilderCommand {
     Prune(PruneArguments),
     /// Show what takes the room in the store
     Du(DfArguments),
+}
+
+/// The commands under the names that Docker's plugin for builds has.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuildxCommand {
+    /// Build an image from a Dockerfile
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArguments>),
+    /// Remove unused build cache
+    Prune(PruneArguments),
+    /// Show what takes the room in the store
+    Du(DfArguments),
+    /// Join and show images in registries
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
 }
 
 /// The commands on the whole store under the names Docker groups them by.
@@ -432,91 +450,9 @@ fn parse_jobs(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads the command line; `rbuild [OPTIONS] PATH` means `rbuild build [OPTIONS] PATH`.
-///
-/// # Errors
-/// What to print instead of doing something, and the exit code.
-pub(crate) fn parse(
-    words: impl Iterator<Item = OsString>,
-) -> Result<Arguments, (clap::Error, i32)> {
-    let words = with_default_command(words.collect());
-    Arguments::try_parse_from(&words).map_err(|error| {
-        let code = exit_code(&error, &words);
-        (error, code)
-    })
-}
-
-/// Commands that Docker has, where scripts know its exit codes.
-const OF_DOCKER: &[&str] = &[
-    "export", "history", "image", "images", "import", "inspect", "load", "login", "logout",
-    "manifest", "pull", "push", "rmi", "save", "search", "system", "tag",
-];
-
-/// Wrong use ends with 2; of a command that Docker has with 125 for options, as with Docker, and
-/// with 1 for a wrong number of arguments.
-fn exit_code(error: &clap::Error, words: &[OsString]) -> i32 {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let is_of_docker =
-        |word: &OsString| word.to_str().is_some_and(|word| OF_DOCKER.contains(&word));
-    let code = error.exit_code();
-    if code == 0 || !words.iter().skip(1).take(3).any(is_of_docker) {
-        return code;
-    }
-    let is_option = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(argument)) => argument.starts_with('-'),
-        _ => false,
-    };
-    match error.kind() {
-        ErrorKind::UnknownArgument if is_option => 125,
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::ArgumentConflict => 125,
-        _ => 1,
-    }
-}
-
-/// Puts `build` before the first word that is neither a global option nor a command.
-fn with_default_command(mut words: Vec<OsString>) -> Vec<OsString> {
-    use clap::CommandFactory as _;
-    let mut place = 1;
-    while let Some(word) = words.get(place).and_then(|word| word.to_str()) {
-        match word {
-            "--root" => place += 2,
-            _ if word.starts_with("--root=") => place += 1,
-            _ => break,
-        }
-    }
-    let is_command = |word: &str| {
-        matches!(word, "help" | "-h" | "--help" | "-V" | "--version")
-            || Arguments::command().get_subcommands().any(|command| {
-                command.get_name() == word || command.get_all_aliases().any(|alias| alias == word)
-            })
-    };
-    match words.get(place) {
-        Some(word) if !word.to_str().is_some_and(is_command) => words.insert(place, "build".into()),
-        _ => {}
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(typed: &str, expected: &str) {
-        let words = typed.split(' ').map(OsString::from).collect();
-        let expected: Vec<_> = expected.split(' ').map(OsString::from).collect();
-        assert_eq!(with_default_command(words), expected);
-    }
-
-    #[test]
-    fn build_is_the_default_command() {
-        check("rbuild .", "rbuild build .");
-        check("rbuild -t a:1 -f F .", "rbuild build -t a:1 -f F .");
-        check("rbuild build .", "rbuild build .");
-        check("rbuild --root /r -t a .", "rbuild --root /r build -t a .");
-        check("rbuild --root=/r images", "rbuild --root=/r images");
-        check("rbuild --help", "rbuild --help");
-        check("rbuild b .", "rbuild b .");
-    }
 
     #[test]
     fn calls() {
@@ -556,23 +492,6 @@ mod tests {
             method(&["--call=outline", "--check"]),
             Some(CallMethod::Check)
         );
-    }
-
-    #[test]
-    fn exit_codes_are_docker_s() {
-        let code = |typed: &str| {
-            let words = typed.split(' ').map(OsString::from);
-            parse(words).map_or_else(|(_, code)| code, |_| 0)
-        };
-        assert_eq!(code("rbuild images --nope"), 125);
-        assert_eq!(code("rbuild image ls --tree -q"), 125);
-        assert_eq!(code("rbuild history -H=maybe a"), 125);
-        assert_eq!(code("rbuild images a b"), 1);
-        assert_eq!(code("rbuild tag a"), 1);
-        assert_eq!(code("rbuild --root /r inspect"), 1);
-        assert_eq!(code("rbuild build --nope ."), 2);
-        assert_eq!(code("rbuild images --help"), 0);
-        assert_eq!(code("rbuild images -aq --no-trunc"), 0);
     }
 
     #[test]

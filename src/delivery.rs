@@ -67,7 +67,6 @@ impl<'a> Delivery<'a> {
         let wish = Wish {
             compression: Compression::Gzip.into(),
             is_forced: false,
-            platform: None,
         };
         let parcel = pushing::prepare(workplace, &self.record, &wish)?;
         for target in self.output.targets(tags)? {

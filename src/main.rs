@@ -5,6 +5,7 @@ mod arguments;
 mod bases;
 mod cap;
 mod checks;
+mod command_line;
 mod commands;
 mod context;
 mod delivery;
@@ -49,14 +50,14 @@ mod workplace;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use arguments::{Arguments, BuilderCommand, Command, ImageCommand, SystemCommand};
+use arguments::{Arguments, BuilderCommand, BuildxCommand, Command, ImageCommand, SystemCommand};
 use commands::df;
 use commands::images::Called;
 use commands::prune::Scope;
 use report::Failure;
 
 fn main() -> ExitCode {
-    let arguments = match arguments::parse(std::env::args_os()) {
+    let arguments = match command_line::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err((error, code)) => {
             // Nobody may be listening; the exit code tells.
@@ -107,6 +108,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             BuilderCommand::Build(options) => commands::build::run(&root, &options),
             BuilderCommand::Prune(options) => commands::prune::run(&root, &options, Scope::Cache),
             BuilderCommand::Du(options) => df::run(&root, &options, df::Called::Df),
+        },
+        Command::Buildx(command) => match command {
+            BuildxCommand::Build(options) => commands::build::run(&root, &options),
+            BuildxCommand::Prune(options) => commands::prune::run(&root, &options, Scope::Cache),
+            BuildxCommand::Du(options) => df::run(&root, &options, df::Called::Df),
+            BuildxCommand::Imagetools(command) => commands::imagetools::run(&command),
         },
         Command::System(command) => match command {
             SystemCommand::Prune(options) => {

@@ -8,7 +8,6 @@ use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::layer::Origin;
 use rbuild_image::manifest::{Annotations, Descriptor, Document, Index, MAX_MANIFEST_BYTES};
 use rbuild_image::media::Format;
-use rbuild_image::platform::Platform;
 use rbuild_image::record::ImageRecord;
 use rbuild_image::reference::Reference;
 use rbuild_image::store::Pin;
@@ -26,8 +25,6 @@ pub(crate) struct Wish {
     pub(crate) compression: Method,
     /// Whether all other layers are compressed so, too.
     pub(crate) is_forced: bool,
-    /// The only platform that is wanted.
-    pub(crate) platform: Option<Platform>,
 }
 
 /// An image ready to be pushed.
@@ -61,9 +58,6 @@ pub(crate) fn prepare<'a>(
             image.manifest = None;
         }
     }
-    if let Some(platform) = &wish.platform {
-        only(&mut record, platform)?;
-    }
     if record.images.iter().any(|image| image.manifest.is_none()) {
         make_manifests(workplace, &mut record, wish)?;
     }
@@ -78,27 +72,6 @@ pub(crate) fn prepare<'a>(
     parcel.find_layers()?;
     parcel.find_root()?;
     Ok(parcel)
-}
-
-/// Leaves one platform of an image.
-fn only(record: &mut ImageRecord, platform: &Platform) -> Result<(), Failure> {
-    let of_platform = record
-        .images
-        .iter()
-        .filter(|image| platform.is_same(&image.platform));
-    let images: Vec<_> = of_platform.cloned().collect();
-    let Some(one) = ImageRecord::new(images, None, record.origin) else {
-        return Err(Failure::with_help(
-            format!("image was found but does not provide the specified platform ({platform})"),
-            format!("it has {}", record.platform_names().join(", ")),
-        ));
-    };
-    *record = ImageRecord {
-        created: record.created.take(),
-        tagged_at: record.tagged_at.take(),
-        ..one
-    };
-    Ok(())
 }
 
 fn make_manifests(

@@ -168,11 +168,46 @@ pub(crate) fn variant_for<'a>(
         return Ok(&record.id);
     };
     let platform = Platform::parse(text)?.normalized();
-    let found = record.for_platform(&platform).ok_or_else(|| {
-        Failure::with_help(
-            format!("image {name} was found but does not provide the platform {platform}"),
-            format!("it has {}", record.platform_names().join(", ")),
-        )
-    })?;
-    Ok(&found.config)
+    let found = record.for_platform(&platform);
+    Ok(&found
+        .ok_or_else(|| not_provided(record, &platform, name))?
+        .config)
+}
+
+/// Returns what an image has for exactly these platforms as one image; all of it if there are none.
+pub(crate) fn part_for(
+    record: ImageRecord,
+    platforms: &[Platform],
+    name: &str,
+) -> Result<ImageRecord, Failure> {
+    let Some(first) = platforms.first() else {
+        return Ok(record);
+    };
+    let has = |wanted: &Platform| {
+        let mut images = record.images.iter();
+        images.any(|image| wanted.is_same(&image.platform))
+    };
+    if let Some(missing) = platforms.iter().find(|wanted| !has(wanted)) {
+        return Err(not_provided(&record, missing, name));
+    }
+    let is_wanted = |of: &Platform| platforms.iter().any(|wanted| wanted.is_same(of));
+    record
+        .part(is_wanted)
+        .ok_or_else(|| not_provided(&record, first, name))
+}
+
+fn not_provided(record: &ImageRecord, platform: &Platform, name: &str) -> Failure {
+    Failure::with_help(
+        format!(
+            "image with reference {name} was found but does not provide the specified platform \
+             ({platform})"
+        ),
+        format!("it has {}", record.platform_names().join(", ")),
+    )
+}
+
+/// Reads platforms as typed.
+pub(crate) fn platforms_of(typed: &[String]) -> Result<Vec<Platform>, Failure> {
+    let parse = |text: &String| Ok(Platform::parse(text)?);
+    typed.iter().map(parse).collect()
 }

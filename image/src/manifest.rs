@@ -20,6 +20,9 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// The annotation that marks an attestation in BuildKit's indexes.
 const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
+/// Annotations with the digest of the manifest that an attestation is about: today's, and an older one.
+const ATTESTED_ANNOTATIONS: [&str; 2] =
+    ["vnd.docker.reference.digest", "com.docker.reference.digest"];
 
 /// Annotations: sorted, so that equal documents have equal bytes.
 pub type Annotations = BTreeMap<String, String>;
@@ -93,6 +96,13 @@ impl Descriptor {
     pub fn is_attestation(&self) -> bool {
         self.platform.as_ref().is_some_and(Platform::is_unknown)
             || self.annotations.contains_key(ATTESTATION_ANNOTATION)
+    }
+
+    /// Returns the digest of the manifest that this attestation is about.
+    #[must_use]
+    pub fn attests(&self) -> Option<Digest> {
+        let mut names = ATTESTED_ANNOTATIONS.iter();
+        names.find_map(|name| self.annotations.get(*name)?.parse().ok())
     }
 }
 

@@ -39,8 +39,8 @@ pub(crate) struct ImagesArguments {
     /// How a line looks: table, json, raw, a Go template, or `table TEMPLATE`
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Show the platforms of each image
-    #[arg(long, conflicts_with_all = ["quiet", "digests", "no_trunc", "format"])]
+    /// Show the platforms of each image, and what of them is here; A marks those with attestations
+    #[arg(long)]
     tree: bool,
     /// Only images with a name like this; patterns are possible
     #[arg(value_name = "REPOSITORY[:TAG]")]
@@ -78,6 +78,9 @@ const NONE: &str = "<none>";
 /// Lists images, the newest first.
 pub(crate) fn run(root: &Path, options: &ImagesArguments, called: Called) -> Result<(), Failure> {
     let typed = filters::parse(&options.filter, filters::SHORT_AND_LONG)?;
+    if options.tree {
+        check_tree(options)?;
+    }
     let workplace = Workplace::open(root)?;
     let mut filters = ImageFilters::new(&workplace, &typed)?;
     if let Some(pattern) = &options.repository {
@@ -103,6 +106,23 @@ pub(crate) fn run(root: &Path, options: &ImagesArguments, called: Called) -> Res
         _ => {}
     }
     Ok(())
+}
+
+/// The tree has one look.
+fn check_tree(options: &ImagesArguments) -> Result<(), Failure> {
+    let has_format = options.format.as_ref().is_some_and(|text| !text.is_empty());
+    let unfit = [
+        (options.quiet, "quiet"),
+        (options.no_trunc, "no-trunc"),
+        (options.digests, "show-digest"),
+        (has_format, "format"),
+    ];
+    match unfit.iter().find(|(is_set, _)| *is_set) {
+        Some((_, name)) => Err(Failure::message(format!(
+            "--{name} is not yet supported with --tree"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Words that are commands after `image`.

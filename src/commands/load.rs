@@ -10,13 +10,16 @@ use rbuild_image::archive::{self, Loaded};
 use crate::environment;
 use crate::output;
 use crate::report::Failure;
-use crate::workplace::Workplace;
+use crate::workplace::{Workplace, platforms_of};
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArguments {
     /// Read from a file instead of standard input
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Load only the images for these platforms
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Do not print progress
     #[arg(short, long)]
     quiet: bool,
@@ -24,12 +27,13 @@ pub(crate) struct LoadArguments {
 
 /// Reads images from an archive or an OCI layout.
 pub(crate) fn run(root: &Path, options: &LoadArguments) -> Result<(), Failure> {
+    let platforms = platforms_of(&options.platform)?;
     let workplace = Workplace::open(root)?;
     let loaded = match &options.input {
-        Some(path) if path.is_dir() => archive::load_folder(&workplace.layers, path, &[])?,
+        Some(path) if path.is_dir() => archive::load_folder(&workplace.layers, path, &platforms)?,
         Some(path) => {
             let mut file = open(path)?;
-            archive::load(&workplace.layers, &mut file, &[])?
+            archive::load(&workplace.layers, &mut file, &platforms)?
         }
         None => {
             let stdin = std::io::stdin();
@@ -38,7 +42,7 @@ pub(crate) fn run(root: &Path, options: &LoadArguments) -> Result<(), Failure> {
                     "requested load from stdin, but stdin is empty",
                 ));
             }
-            archive::load(&workplace.layers, stdin, &[])?
+            archive::load(&workplace.layers, stdin, &platforms)?
         }
     };
     for image in &loaded {

@@ -15,7 +15,7 @@ use crate::output;
 use crate::pushing::{self, Parcel, Wish};
 use crate::report::Failure;
 use crate::transfers::Transfers;
-use crate::workplace::Workplace;
+use crate::workplace::{Workplace, part_for};
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArguments {
@@ -70,12 +70,12 @@ pub(crate) fn run(root: &Path, options: &PushArguments) -> Result<(), Failure> {
             None => compression.into(),
         },
         is_forced: options.force_compression,
-        platform: options
-            .platform
-            .as_deref()
-            .map(Platform::parse)
-            .transpose()?,
     };
+    let platform = options
+        .platform
+        .as_deref()
+        .map(Platform::parse)
+        .transpose()?;
     if written.digest().is_some() {
         return Err(Failure::message("cannot push a digest reference"));
     }
@@ -93,9 +93,10 @@ pub(crate) fn run(root: &Path, options: &PushArguments) -> Result<(), Failure> {
         "The push refers to repository [{}]",
         written.name()
     ));
-    for (name, record) in &images {
-        let parcel = pushing::prepare(&workplace, record, &wish)?;
-        push(&parcel, name, &transfers)?;
+    for (name, record) in images {
+        let record = part_for(record, platform.as_slice(), &name.familiar())?;
+        let parcel = pushing::prepare(&workplace, &record, &wish)?;
+        push(&parcel, &name, &transfers)?;
     }
     drop(transfers);
     if options.quiet {

@@ -11,13 +11,16 @@ use rbuild_image::reference::Reference;
 
 use crate::manifests::{self, Compression};
 use crate::report::Failure;
-use crate::workplace::Workplace;
+use crate::workplace::{Workplace, part_for, platforms_of};
 
 #[derive(Debug, Args)]
 pub(crate) struct SaveArguments {
     /// Write to a file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Only the images for these platforms
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Names or IDs
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -30,12 +33,14 @@ pub(crate) fn run(root: &Path, options: &SaveArguments) -> Result<(), Failure> {
             "cowardly refusing to save to a terminal. Use the -o flag or redirect",
         ));
     }
+    let platforms = platforms_of(&options.platform)?;
     // Trees may hold files of other users of the namespace that made them.
     let _entered = rbuild_sandbox::enter(rbuild_sandbox::Isolation::default());
     let workplace = Workplace::open(root)?;
     let mut images: Vec<ArchiveImage> = Vec::new();
     for name in &options.images {
         for (names, record) in find(&workplace, name)? {
+            let record = part_for(record, &platforms, name)?;
             let target = target(&workplace, &record)?;
             match images
                 .iter_mut()

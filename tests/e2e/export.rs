@@ -71,7 +71,7 @@ fn the_tree_of_an_image_comes_out_and_goes_in_again() {
     env.rbuild(["export", "none"]).fails(1).says("none");
     env.rbuild(["export", "--platform=linux/s390x", "app"])
         .fails(1)
-        .says("does not provide the platform linux/s390x");
+        .says("does not provide the specified platform (linux/s390x)");
     env.rbuild(["export"]).fails(1);
 }
 

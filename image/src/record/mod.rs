@@ -11,6 +11,7 @@
 //! cannot be one.
 
 mod contents;
+mod parts;
 mod publish;
 mod refs;
 mod remove;

@@ -138,6 +138,16 @@ impl Store {
         {
             done.push(Removal::Deleted(chain.0));
         }
+        self.remove_blobs(&gone, &kept, keep_layer)
+    }
+
+    /// Removes the documents that are gone, and the layer blobs that may go with them.
+    pub(super) fn remove_blobs(
+        &self,
+        gone: &Contents,
+        kept: &Contents,
+        keep_layer: &dyn Fn(&DiffId) -> bool,
+    ) -> Result<(), ImageError> {
         // Another process may be about to give the same image a name.
         let collector = self.collector()?;
         for digest in gone.documents.difference(&kept.documents) {

@@ -1,8 +1,11 @@
 //! What `inspect` knows of an image, in the types and the order that Docker has.
 
+use std::collections::BTreeSet;
+
 use rbuild_image::config::{Healthcheck, ImageConfig, RunConfig};
 use rbuild_image::manifest::Descriptor;
-use rbuild_image::record::{ImageRecord, Listed};
+use rbuild_image::platform::Platform;
+use rbuild_image::record::{ImageRecord, Listed, Origin};
 use rbuild_image::reference::Reference;
 use rbuild_template::{Shape, Value};
 
@@ -14,7 +17,16 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 const IMAGE: Shape = Shape::Struct {
     name: "image.InspectResponse",
-    omit: &["Variant", "OsVersion", "Descriptor"],
+    omit: &[
+        "Comment",
+        "DockerVersion",
+        "Author",
+        "Variant",
+        "OsVersion",
+        "GraphDriver",
+        "Descriptor",
+        "Identity",
+    ],
     aliases: &[("ID", "Id")],
 };
 const CONFIG: Shape = Shape::Struct {
@@ -69,12 +81,39 @@ const METADATA: Shape = Shape::Struct {
 };
 const DESCRIPTOR: Shape = Shape::Struct {
     name: "*v1.Descriptor",
-    omit: &[],
+    omit: &["platform"],
     aliases: &[
         ("MediaType", "mediaType"),
         ("Digest", "digest"),
         ("Size", "size"),
+        ("Platform", "platform"),
     ],
+};
+const PLATFORM: Shape = Shape::Struct {
+    name: "*v1.Platform",
+    omit: &["variant", "os.version", "os.features"],
+    aliases: &[
+        ("Architecture", "architecture"),
+        ("OS", "os"),
+        ("Variant", "variant"),
+        ("OSVersion", "os.version"),
+        ("OSFeatures", "os.features"),
+    ],
+};
+const GRAPH_DRIVER: Shape = Shape::Struct {
+    name: "*storage.DriverData",
+    omit: &[],
+    aliases: &[],
+};
+const IDENTITY: Shape = Shape::Struct {
+    name: "*image.Identity",
+    omit: &["Pull"],
+    aliases: &[],
+};
+const PULL_IDENTITY: Shape = Shape::Struct {
+    name: "image.PullIdentity",
+    omit: &["Repository"],
+    aliases: &[],
 };
 const NOTHING: Shape = Shape::Struct {
     name: "struct {}",
@@ -93,7 +132,9 @@ pub(super) fn of(
     let variant = variant_for(record, platform, name)?;
     let config = workplace.config(variant)?;
     let same = listed.iter().filter(|listed| listed.record.id == record.id);
-    let stored = by_image(same.cloned().collect()).pop();
+    let same: Vec<Listed> = same.cloned().collect();
+    let pulled_from = repositories(&same);
+    let stored = by_image(same).pop();
     let (tags, digests) = stored.map_or_else(Default::default, |image| (image.tags, image.digests));
     let chosen = record.images.iter().find(|image| image.config == *variant);
     let size = match chosen {
@@ -126,9 +167,11 @@ pub(super) fn of(
             ("Os", text(&config.os)),
             ("OsVersion", optional(config.os_version.as_ref())),
             ("Size", Value::Int(i64::try_from(size).unwrap_or(i64::MAX))),
+            ("GraphDriver", graph_driver(workplace, &config)?),
             ("RootFS", rootfs(&config)),
             ("Metadata", metadata(record)),
             ("Descriptor", target.map_or(Value::NilPointer, descriptor)),
+            ("Identity", identity(&pulled_from)),
         ],
     ))
 }
@@ -150,8 +193,75 @@ fn descriptor(target: &Descriptor) -> Value {
         ("mediaType", text(&target.media_type)),
         ("digest", text(&target.digest.to_string())),
         ("size", Value::Int(size)),
+        (
+            "platform",
+            target
+                .platform
+                .as_ref()
+                .map_or(Value::NilPointer, shown_platform),
+        ),
     ];
     Value::object(DESCRIPTOR, fields)
+}
+
+fn shown_platform(platform: &Platform) -> Value {
+    let fields = [
+        ("architecture", text(&platform.architecture)),
+        ("os", text(&platform.os)),
+        ("os.version", text(&platform.os_version)),
+        ("os.features", Value::texts(&platform.os_features)),
+        ("variant", text(&platform.variant)),
+    ];
+    Value::object(PLATFORM, fields)
+}
+
+/// Where the files of the layers are, if all are unpacked: the topmost layer, and those below it.
+fn graph_driver(workplace: &Workplace, config: &ImageConfig) -> Result<Value, Failure> {
+    let layers = &config.rootfs.diff_ids;
+    let is_unpacked = layers.iter().all(|layer| workplace.layers.has_tree(layer));
+    if layers.is_empty() || !is_unpacked {
+        return Ok(Value::NilPointer);
+    }
+    let mut folders = Vec::new();
+    for layer in layers.iter().rev() {
+        folders.push(workplace.layers.tree(layer)?.display().to_string());
+    }
+    let top = folders.remove(0);
+    let mut data = vec![("UpperDir", text(&top))];
+    if !folders.is_empty() {
+        data.push(("LowerDir", text(&folders.join(":"))));
+    }
+    let data = Value::object(Shape::Texts, data);
+    let fields = [("Data", data), ("Name", text("rbuild"))];
+    Ok(Value::object(GRAPH_DRIVER, fields))
+}
+
+/// The repositories that an image was pulled from, without the ports of their registries: so Docker
+/// has them.
+fn repositories(listed: &[Listed]) -> BTreeSet<String> {
+    let pulled = listed
+        .iter()
+        .filter(|listed| listed.record.origin == Origin::Pulled);
+    let names = pulled.filter_map(|listed| listed.reference.as_ref());
+    names
+        .map(|name| {
+            let host = match name.domain.rsplit_once(':') {
+                Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+                _ => &name.domain,
+            };
+            format!("{host}/{}", name.path)
+        })
+        .collect()
+}
+
+fn identity(repositories: &BTreeSet<String>) -> Value {
+    if repositories.is_empty() {
+        return Value::NilPointer;
+    }
+    let pulls = repositories
+        .iter()
+        .map(|name| Value::object(PULL_IDENTITY, [("Repository", text(name))]));
+    Value::object(IDENTITY, [("Pull", Value::List(pulls.collect()))])
 }
 
 /// The fields of today in their order, then those that older versions had as well.
