@@ -129,19 +129,53 @@ impl AnnotationSet {
                     "index annotations not supported for single platform export",
                 ));
             }
-            if let Some(platform) = &annotation.platform
-                && !platforms.iter().any(|built| platform.is_same(built))
-            {
-                return Err(Failure::message(format!(
-                    "invalid annotation: no platform {platform} found in source"
-                )));
+        }
+        self.check_platforms(platforms)
+    }
+
+    /// Refuses annotations that an index of images that are there already cannot have.
+    pub(crate) fn check_index(&self, platforms: &[Platform]) -> Result<(), Failure> {
+        for annotation in &self.0 {
+            match annotation.level {
+                Level::Index | Level::ManifestDescriptor => {}
+                Level::Manifest => {
+                    return Err(Failure::with_help(
+                        "\"manifest\" annotations are not supported yet",
+                        "manifests are taken as they are: annotate the index with index:KEY=VALUE, \
+                         or what it names with manifest-descriptor:KEY=VALUE",
+                    ));
+                }
+                Level::IndexDescriptor => {
+                    return Err(Failure::message(
+                        "\"index-descriptor\" annotations are invalid while creating an image",
+                    ));
+                }
             }
         }
-        Ok(())
+        self.check_platforms(platforms)
+    }
+
+    fn check_platforms(&self, platforms: &[Platform]) -> Result<(), Failure> {
+        let mut named = self
+            .0
+            .iter()
+            .filter_map(|annotation| annotation.platform.as_ref());
+        let is_there = |named: &Platform| platforms.iter().any(|there| named.is_same(there));
+        match named.find(|named| !is_there(named)) {
+            Some(platform) => Err(Failure::message(format!(
+                "invalid annotation: no platform {platform} found in source"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Returns those of the image for a platform. One that names the platform counts more.
-    pub(crate) fn of_image(&self, level: Level, platform: &Platform) -> Annotations {
+    pub(crate) fn of_image<'a>(
+        &self,
+        level: Level,
+        platform: impl Into<Option<&'a Platform>>,
+    ) -> Annotations {
+        let platform = platform.into();
         let matching = |is_named: bool| {
             self.0.iter().filter(move |annotation| {
                 annotation.level == level
@@ -149,7 +183,7 @@ impl AnnotationSet {
                     && annotation
                         .platform
                         .as_ref()
-                        .is_none_or(|named| named.is_same(platform))
+                        .is_none_or(|named| platform.is_some_and(|of| named.is_same(of)))
             })
         };
         let both = matching(false).chain(matching(true));
@@ -215,6 +249,16 @@ mod tests {
             assert!(set.of_index(Level::IndexDescriptor).is_empty());
             assert!(set.check(std::slice::from_ref(&amd64)).is_err(), "an index");
             assert!(set.check(&[amd64.clone(), arm64.clone()]).is_ok());
+            let refusal = set
+                .check_index(&[amd64.clone(), arm64.clone()])
+                .unwrap_err();
+            assert!(
+                refusal
+                    .render()
+                    .contains("\"manifest\" annotations are not supported")
+            );
+            let entry = set.of_image(Level::ManifestDescriptor, None);
+            assert_eq!(pairs(&entry), "b.c=2=3", "of an entry without a platform");
             let other = Platform::parse("linux/s390x").unwrap();
             assert!(set.check(&[amd64.clone(), other]).is_err(), "no arm64");
         }

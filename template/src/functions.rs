@@ -4,7 +4,7 @@ use crate::compare;
 use crate::element;
 use crate::escape;
 use crate::format::{shown, sprint, sprintln};
-use crate::json::{Html, to_json};
+use crate::json::{Html, indented, to_json};
 use crate::printf::sprintf;
 use crate::value::Value;
 
@@ -15,6 +15,8 @@ pub(crate) enum Set {
     Values,
     /// Titles of columns, which keep their looks.
     Titles,
+    /// Data; JSON goes over many lines.
+    Documents,
 }
 
 /// What a parameter takes.
@@ -94,6 +96,9 @@ pub(crate) fn apply(name: &str, set: Set, args: &[Value], callee: &str) -> Resul
         "gt" => Value::Bool(compare::is_more(&args[0], &args[1])?),
         "le" => Value::Bool(!compare::is_more(&args[0], &args[1])?),
         "ge" => Value::Bool(!compare::is_less(&args[0], &args[1])?),
+        "json" if set == Set::Documents => {
+            Value::text(&indented(&to_json(&args[0], Html::Escaped)))
+        }
         "json" => Value::text(&to_json(&args[0], Html::Plain)),
         "split" => Value::texts(split(text(0), text(1))),
         "join" => Value::text(&join(&args[0], text(1))?),

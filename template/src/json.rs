@@ -23,6 +23,52 @@ pub fn to_json(value: &Value, html: Html) -> String {
     out
 }
 
+/// Returns JSON of one line over many, as Go's `Indent` does it with two blanks.
+pub(crate) fn indented(line: &str) -> String {
+    let mut out = String::new();
+    let mut depth = 0_usize;
+    let (mut is_text, mut is_escaped) = (false, false);
+    let mut characters = line.chars().peekable();
+    let new_line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
+    };
+    while let Some(character) = characters.next() {
+        if is_text {
+            is_text = character != '"' || is_escaped;
+            is_escaped = character == '\\' && !is_escaped;
+            out.push(character);
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                out.push(character);
+                if let Some(end) = characters.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    new_line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut out, depth);
+                out.push(character);
+            }
+            ',' => {
+                out.push(character);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            _ => {
+                is_text = character == '"';
+                out.push(character);
+            }
+        }
+    }
+    out
+}
+
 /// The fields that JSON has, in its order.
 pub(crate) fn shown_fields(object: &Object) -> impl Iterator<Item = (&Rc<str>, &Value)> {
     let omit = match object.shape {
@@ -98,4 +144,19 @@ fn push_text(out: &mut String, text: &str, html: Html) {
 fn push_code(out: &mut String, character: char) {
     let written = write!(out, "\\u{:04x}", u32::from(character));
     debug_assert!(written.is_ok(), "a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_indented() {
+        let line = r#"{"a":[],"b":{"c":"x\",:{[","d":[1,{}]},"e\\":null}"#;
+        let expected = "{\n  \"a\": [],\n  \"b\": {\n    \"c\": \"x\\\",:{[\",\n    \"d\": [\n      \
+                        1,\n      {}\n    ]\n  },\n  \"e\\\\\": null\n}";
+        assert_eq!(indented(line), expected);
+        assert_eq!(indented("1"), "1");
+        assert_eq!(indented("[]"), "[]");
+    }
 }

@@ -87,6 +87,19 @@ impl Template {
         exec::execute(self, data, missing, functions::Set::Values).map_err(TemplateError::Execute)
     }
 
+    /// Fills the template with `data`; JSON is written over many lines, and HTML in it escaped.
+    ///
+    /// # Errors
+    /// [`TemplateError::Execute`] with Go's words.
+    pub fn execute_documents(
+        &self,
+        data: &Value,
+        missing: Missing,
+    ) -> Result<String, TemplateError> {
+        exec::execute(self, data, missing, functions::Set::Documents)
+            .map_err(TemplateError::Execute)
+    }
+
     /// Fills the template with titles of columns: functions that change how a value looks leave them
     /// as they are.
     ///

@@ -60,6 +60,8 @@ pub enum Shape {
 pub struct Object {
     pub(crate) shape: Shape,
     pub(crate) fields: Vec<(Rc<str>, Value)>,
+    /// What templates can name but neither JSON nor a loop has.
+    methods: Vec<(&'static str, Value)>,
 }
 
 impl Object {
@@ -75,7 +77,12 @@ impl Object {
             _ => &[],
         };
         let alias = || aliases.iter().find(|(alias, _)| *alias == name);
-        find(name).or_else(|| find(alias()?.1))
+        let method = || {
+            let mut methods = self.methods.iter();
+            let (_, value) = methods.find(|(method, _)| *method == name)?;
+            Some(value)
+        };
+        find(name).or_else(|| find(alias()?.1)).or_else(method)
     }
 
     /// Reports whether it is a map and no struct.
@@ -96,11 +103,21 @@ impl Value {
         let mut object = Object {
             shape,
             fields: fields.collect(),
+            methods: Vec::new(),
         };
         if object.is_map() {
             object.fields.sort_by(|a, b| a.0.cmp(&b.0));
         }
         Self::Object(Rc::new(object))
+    }
+
+    /// Gives an object methods: fields for templates alone.
+    #[must_use]
+    pub fn with_methods(mut self, methods: Vec<(&'static str, Self)>) -> Self {
+        if let Self::Object(object) = &mut self {
+            Rc::make_mut(object).methods = methods;
+        }
+        self
     }
 
     /// Makes a list of texts.

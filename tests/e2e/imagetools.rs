@@ -270,7 +270,7 @@ fn indexes_grow_and_get_annotations() {
 
     create(&["--annotation=manifest-descriptor[linux/s390x]:k=v", &all])
         .fails(1)
-        .says("no image for linux/s390x that the annotation k could be of");
+        .says("invalid annotation: no platform linux/s390x found in source");
     create(&[]).fails(1).says("no sources specified");
     env.rbuild(["imagetools", "create", &all])
         .fails(1)

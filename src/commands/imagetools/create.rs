@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use rbuild_image::manifest::{Annotations, Descriptor, Document, Index};
+use rbuild_image::manifest::{Descriptor, Document, Index};
 use rbuild_image::media::{Format, Kind};
-use rbuild_image::platform::Platform;
 use rbuild_image::reference::Reference;
 use rbuild_registry::{Client, Resolved};
 
-use super::annotation::{Annotation, Place};
+use crate::annotations::{AnnotationSet, Level};
 use crate::manifests;
 use crate::output;
 use crate::relay::Relay;
@@ -28,8 +27,8 @@ pub(crate) struct CreateArguments {
     dry_run: bool,
     /// Add a remark: to the index with `index:`, to what it names with `manifest-descriptor:` or
     /// `manifest-descriptor[OS/ARCH]:`
-    #[arg(long, value_name = "PLACE:KEY=VALUE")]
-    annotation: Vec<Annotation>,
+    #[arg(long, value_name = "TYPE:KEY=VALUE")]
+    annotation: Vec<String>,
     /// Read a source from a file: a name, or a descriptor as JSON
     #[arg(short, long, value_name = "FILE")]
     file: Vec<PathBuf>,
@@ -69,8 +68,9 @@ struct Made {
 pub(crate) fn run(client: &Client, options: &CreateArguments) -> Result<(), Failure> {
     let tags = tags_of(options)?;
     let sources = sources_of(options, &tags)?;
+    let annotations = AnnotationSet::parse_options(&options.annotation)?;
     let relay = Relay::new(client);
-    let made = combine(client, &relay, &sources, options)?;
+    let made = combine(client, &relay, &sources, options.prefer_index, &annotations)?;
     if options.dry_run {
         return output::result(&(String::from_utf8_lossy(&made.bytes).into_owned() + "\n"));
     }
@@ -179,7 +179,8 @@ fn combine(
     client: &Client,
     relay: &Relay<'_>,
     sources: &[Source],
-    options: &CreateArguments,
+    prefer_index: bool,
+    annotations: &AnnotationSet,
 ) -> Result<Made, Failure> {
     let mut entries: Vec<Descriptor> = Vec::new();
     let places = sources.iter().map(|source| source.reference.repository());
@@ -189,8 +190,8 @@ fn combine(
         relay.note(&found.descriptor.digest, &source.reference);
         relay.add(&found.bytes, &found.document, &source.reference);
         let is_index = matches!(found.document, Document::Index(_));
-        let is_kept = is_index || !options.prefer_index;
-        if sources.len() == 1 && options.annotation.is_empty() && is_kept {
+        let is_kept = is_index || !prefer_index;
+        if sources.len() == 1 && annotations.is_empty() && is_kept {
             return Ok(Made {
                 media_type: found.descriptor.media_type,
                 bytes: found.bytes,
@@ -203,7 +204,7 @@ fn combine(
             }
         }
     }
-    let index = annotated(entries, &options.annotation)?;
+    let index = annotated(entries, annotations)?;
     Ok(Made {
         media_type: index.media_type.clone(),
         // As buildx writes it, so that the same sources give the same digest.
@@ -240,45 +241,17 @@ fn entries_of(
 }
 
 /// Docker's lists have no annotations.
-fn annotated(mut entries: Vec<Descriptor>, annotations: &[Annotation]) -> Result<Index, Failure> {
-    let mut of_index = Annotations::default();
-    for Annotation { place, key, value } in annotations {
-        match place {
-            Place::Index => {
-                of_index.insert(key.clone(), value.clone());
-            }
-            Place::Entries(platform) => annotate(&mut entries, platform.as_ref(), key, value)?,
-        }
+fn annotated(mut entries: Vec<Descriptor>, annotations: &AnnotationSet) -> Result<Index, Failure> {
+    let platforms = entries.iter().filter_map(|entry| entry.platform.clone());
+    annotations.check_index(&platforms.collect::<Vec<_>>())?;
+    for entry in &mut entries {
+        let of_entry = annotations.of_image(Level::ManifestDescriptor, entry.platform.as_ref());
+        entry.annotations.extend(of_entry);
     }
     let mut index = manifests::index_of(entries);
     if !annotations.is_empty() {
         Format::Oci.index().clone_into(&mut index.media_type);
     }
-    index.annotations = of_index;
+    index.annotations = annotations.of_index(Level::Index);
     Ok(index)
-}
-
-fn annotate(
-    entries: &mut [Descriptor],
-    platform: Option<&Platform>,
-    key: &str,
-    value: &str,
-) -> Result<(), Failure> {
-    let mut is_used = false;
-    for entry in entries {
-        let is_meant = platform.is_none_or(|wanted| {
-            let platform = entry.platform.as_ref();
-            platform.is_some_and(|platform| wanted.is_same(platform))
-        });
-        if is_meant {
-            entry.annotations.insert(key.to_owned(), value.to_owned());
-            is_used = true;
-        }
-    }
-    match platform {
-        Some(platform) if !is_used => Err(Failure::message(format!(
-            "no image for {platform} that the annotation {key} could be of"
-        ))),
-        _ => Ok(()),
-    }
 }

@@ -5,14 +5,14 @@ use rbuild_image::manifest::{Descriptor, Document};
 use rbuild_image::reference::Reference;
 use rbuild_registry::{Client, Resolved};
 
-use super::document::formatted;
+use super::document::{LISTING, formatted};
 use crate::output;
 use crate::progress::clean_text;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// How it looks: a Go template with .Name, .Manifest and .Image
+    /// How it looks: a Go template with .Name, .Manifest, .Image, .Provenance and .SBOM
     #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
     format: Option<String>,
     /// Print the manifest or index as the registry has it
@@ -30,8 +30,12 @@ pub(crate) fn run(client: &Client, options: &InspectArguments) -> Result<(), Fai
     if options.raw {
         return output::result(&String::from_utf8_lossy(&found.bytes));
     }
-    if let Some(format) = &options.format {
-        return output::result(&formatted(client, &reference, &found, format)?);
+    match options.format.as_deref() {
+        None | Some("" | LISTING) => {}
+        Some(format) => {
+            let name = &options.name;
+            return output::result(&formatted(client, name, &reference, &found, format)?);
+        }
     }
     output::result(&described(&reference, &found))
 }

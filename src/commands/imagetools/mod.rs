@@ -1,9 +1,10 @@
 //! `rbuild imagetools`: what is in registries, without bringing it here.
 
-mod annotation;
+mod attestation;
 mod create;
 mod document;
 mod inspect;
+mod types;
 
 use clap::Subcommand;
 use rbuild_registry::Client;
