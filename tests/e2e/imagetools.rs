@@ -145,7 +145,7 @@ fn templates_show_parts() {
     let own = sha256(&raw(&all));
     assert_eq!(
         show("{{.Name}} {{.Manifest.Digest}}", &all),
-        format!("{all} {own}\n")
+        format!("{all} {own}")
     );
     let requests = registry.requests().split_off(before);
     assert!(
@@ -153,14 +153,17 @@ fn templates_show_parts() {
         "{requests:?}"
     );
     let children = "{{range .Manifest.Manifests}}{{.Digest}}={{.Platform.Architecture}} {{end}}";
-    let expected = format!("{}=amd64 {}=arm64 \n", digests[0], digests[1]);
+    let expected = format!("{}=amd64 {}=arm64 ", digests[0], digests[1]);
     assert_eq!(show(children, &all), expected);
     let of_arm = "{{(index .Image \"linux/arm64\").Architecture}}";
-    assert_eq!(show(of_arm, &all), "arm64\n");
-    assert_eq!(show("{{index .Image.Config.Cmd 0}}", &arm64), "/same\n");
+    assert_eq!(show(of_arm, &all), "arm64");
+    // What a document lacks is worth what Go says.
+    let absent = "{{.Image.Variant}}|{{.Image.Author}}|{{len .Image.Config.Entrypoint}}|{{.Image.Config.User}}";
+    assert_eq!(show(absent, &arm64), "||0|");
+    assert_eq!(show("{{index .Image.Config.Cmd 0}}", &arm64), "/same");
     let manifest = show("{{json .Manifest}}", &arm64);
     let expected = format!(
-        "{{\n  \"mediaType\": \"{OCI_MANIFEST}\",\n  \"digest\": \"{}\",\n  \"size\": {}\n}}\n",
+        "{{\n  \"mediaType\": \"{OCI_MANIFEST}\",\n  \"digest\": \"{}\",\n  \"size\": {}\n}}",
         digests[1],
         raw(&arm64).len()
     );
@@ -168,11 +171,161 @@ fn templates_show_parts() {
     let images: Value = serde_json::from_str(&show("{{json .Image}}", &all)).unwrap();
     let platforms: Vec<&String> = images.as_object().unwrap().keys().collect();
     assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
-    env.rbuild(["imagetools", "inspect", "--format", "{{.Nope}}", &all])
-        .fails(1)
-        .says("Nope");
+    let everything: Value = serde_json::from_str(&show("{{json .}}", &arm64)).unwrap();
+    let names: Vec<&String> = everything.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["name", "manifest", "image"]);
+    assert_eq!(everything["name"], arm64.as_str());
+    assert_eq!(everything["image"]["architecture"], "arm64");
+    assert_eq!(show("{{json .Provenance}} {{json .SBOM}}", &arm64), "{} {}");
+    assert_eq!(show("{{json .Provenance}} {{json .SBOM}}", &all), "{} {}");
+    let listing = env.rbuild(["imagetools", "inspect", &all]).ok().stdout;
+    assert_eq!(show("{{.Manifest}}", &all), listing);
+    let words = ["buildx", "imagetools", "inspect", &all];
+    assert_eq!(env.rbuild(words).ok().stdout, listing);
+    env.rbuild([
+        "imagetools",
+        "inspect",
+        "--format",
+        "{{.Image.Nope}}",
+        &arm64,
+    ])
+    .fails(1)
+    .says("can't evaluate field Nope in type *v1.Image");
     env.rbuild(["imagetools", "inspect", "--format", "{{", &all])
-        .fails(64);
+        .fails(1)
+        .says("unclosed action");
+}
+
+/// Writes an OCI layout with an image for each of two platforms, and attestations of the first.
+fn attested(folder: &std::path::Path) {
+    let blobs = folder.join("blobs/sha256");
+    fs_err::create_dir_all(&blobs).unwrap();
+    let add = |media_type: &str, bytes: &[u8]| {
+        let digest = sha256(bytes);
+        fs_err::write(blobs.join(&digest["sha256:".len()..]), bytes).unwrap();
+        json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    };
+    let add_json = |media_type: &str, value: &Value| add(media_type, value.to_string().as_bytes());
+    let statement = |kind: &str, predicate: Value| {
+        let statement =
+            json!({"_type": "https://in-toto.io/Statement/v0.1", "predicate": predicate});
+        let mut layer = add_json("application/vnd.in-toto+json", &statement);
+        layer["annotations"] = json!({"in-toto.io/predicate-type": kind});
+        layer
+    };
+    let manifest = |config: &Value, layers: &[Value]| {
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers,
+        });
+        add_json(OCI_MANIFEST, &manifest)
+    };
+    let config_type = "application/vnd.oci.image.config.v1+json";
+    let mut entries = Vec::new();
+    for architecture in ["amd64", "arm64"] {
+        let config = json!({
+            "architecture": architecture, "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": []},
+        });
+        let mut entry = manifest(&add_json(config_type, &config), &[]);
+        entry["platform"] = json!({"architecture": architecture, "os": "linux"});
+        entries.push(entry);
+    }
+    let layers = [
+        statement(
+            "https://slsa.dev/provenance/v1",
+            json!({"builder": {"id": "me & you"}}),
+        ),
+        statement(
+            "https://spdx.dev/Document",
+            json!({"name": "first", "files": 2}),
+        ),
+        statement("https://spdx.dev/Document", json!({"name": "second"})),
+        statement("https://example.org/other", json!({"name": "other"})),
+    ];
+    let unknown = json!({"architecture": "unknown", "os": "unknown"});
+    let nothing = json!({"architecture": "unknown", "os": "unknown", "config": {},
+                         "rootfs": {"type": "layers", "diff_ids": []}});
+    let mut attestation = manifest(&add_json(config_type, &nothing), &layers);
+    attestation["platform"] = unknown;
+    attestation["annotations"] = json!({
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": entries[0]["digest"],
+    });
+    entries.push(attestation);
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    let mut index = add_json(OCI_INDEX, &index);
+    index["annotations"] = json!({"io.containerd.image.name": "docker.io/library/attested:1"});
+    let index = json!({"schemaVersion": 2, "manifests": [index]});
+    fs_err::write(folder.join("index.json"), index.to_string()).unwrap();
+    let version = r#"{"imageLayoutVersion": "1.0.0"}"#;
+    fs_err::write(folder.join("oci-layout"), version).unwrap();
+}
+
+#[test]
+fn what_is_said_about_images_is_shown() {
+    need!(Registry::shared().is_some(), "{NEEDS}");
+    let registry = Registry::behind(&Door::default());
+    let env = TestEnv::new();
+    let folder = env.path("layout");
+    attested(&folder);
+    env.rbuild(["load", "-q", "-i", folder.to_str().unwrap()])
+        .ok();
+    let tree = env.rbuild(["images", "--tree"]).ok().stdout;
+    let rows: Vec<&str> = tree.lines().map(str::trim_end).collect();
+    assert!(
+        rows[2].starts_with("├─ linux/amd64") && rows[2].ends_with("B   A"),
+        "{tree}"
+    );
+    assert!(
+        rows[3].starts_with("└─ linux/arm64") && rows[3].ends_with('B'),
+        "{tree}"
+    );
+    assert_eq!(rows.len(), 4, "{tree}");
+
+    let name = format!("{}/team/attested:1", registry.address);
+    env.rbuild(["tag", "attested:1", &name]).ok();
+    env.rbuild(["push", "-q", &name]).ok();
+    let show = |format: &str, name: &str| {
+        let args = ["buildx", "imagetools", "inspect", "--format", format, name];
+        env.rbuild(args).ok().stdout
+    };
+    let provenance = "{\n  \"linux/amd64\": {\n    \"SLSA\": {\n      \"builder\": {\n        \
+                      \"id\": \"me \\u0026 you\"\n      }\n    }\n  }\n}";
+    assert_eq!(show("{{json .Provenance}}", &name), provenance);
+    let names = "{{range $p, $s := .SBOM}}{{$p}}: {{$s.SPDX.name}} {{$s.SPDX.files}}\
+                 {{range .AdditionalSPDXs}}, {{.name}}{{end}}{{end}}";
+    assert_eq!(show(names, &name), "linux/amd64: first 2, second");
+    let image = "{{range $p, $i := .Image}}{{$p}}={{$i.OS}} {{end}}";
+    assert_eq!(show(image, &name), "linux/amd64=linux linux/arm64=linux ");
+    // An index with one image is that image.
+    let alone = format!("{}/team/attested:alone", registry.address);
+    let index = json_of(&name);
+    let mut words = vec![
+        "imagetools".to_owned(),
+        "create".to_owned(),
+        "-t".to_owned(),
+        alone.clone(),
+    ];
+    for place in [0, 2] {
+        let mut source = index["manifests"][place].clone();
+        source["mediaType"] = json!(OCI_MANIFEST);
+        words.push(source.to_string());
+    }
+    words.insert(
+        4,
+        format!(
+            "{name}@{}",
+            index["manifests"][0]["digest"].as_str().unwrap()
+        ),
+    );
+    env.rbuild(&words).ok();
+    assert_eq!(
+        show(
+            "{{.Image.Architecture}} {{.Provenance.SLSA.builder.id}}",
+            &alone
+        ),
+        "amd64 me & you"
+    );
 }
 
 #[test]

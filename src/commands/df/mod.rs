@@ -59,7 +59,7 @@ pub(crate) fn run(root: &Path, options: &DfArguments, called: Called) -> Result<
             }
             format!("{document:#}\n")
         }
-        ("" | TABLE, _) if options.verbose => usage.verbose(&workplace)?,
+        ("" | TABLE, _) if options.verbose => usage.verbose(&workplace, called)?,
         ("" | TABLE, _) => usage.listed(DEFAULT)?,
         (format, _) if options.verbose => usage.filled(&workplace, format)?,
         (format, _) => usage.listed(format)?,

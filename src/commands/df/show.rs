@@ -9,7 +9,7 @@ use rbuild_image::reference::Reference;
 use rbuild_template::{Missing, Shape, Template, Value};
 
 use super::super::images::shown_id;
-use super::{Kind, Usage, kind};
+use super::{Called, Kind, Usage, kind};
 use crate::environment::now;
 use crate::inventory::by_image;
 use crate::listing::{JSON, Listing};
@@ -61,8 +61,15 @@ const CACHE: Listing = Listing {
         ("Shared", "SHARED"),
         ("Size", "SIZE"),
         ("Took", "TOOK"),
+        ("UsageCount", "USAGE"),
     ],
 };
+
+const NONE: &str = "<none>";
+
+/// Docker's columns; how often a layer was used is how often its step ran.
+const DOCKER_CACHE_TABLE: &str = "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t\
+    {{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}";
 
 const CACHE_TABLE: &str = "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t\
     {{.LastUsedSince}}\t{{.Took}}\t{{.Executed}}\t{{.Shared}}";
@@ -81,7 +88,7 @@ impl Usage {
     }
 
     /// All there is, in tables.
-    pub(super) fn verbose(&self, workplace: &Workplace) -> Result<String, Failure> {
+    pub(super) fn verbose(&self, workplace: &Workplace, called: Called) -> Result<String, Failure> {
         let containers = [
             "CONTAINER ID",
             "IMAGE",
@@ -93,7 +100,7 @@ impl Usage {
             "NAMES",
         ];
         let images = IMAGES.show(IMAGES_TABLE, &self.images(workplace)?)?;
-        let cache = CACHE.show(CACHE_TABLE, &self.cache())?;
+        let cache = CACHE.show(cache_table(called), &self.cache())?;
         Ok(format!(
             "Images space usage:\n\n{images}\nContainers space usage:\n\n{}\n\
              Local Volumes space usage:\n\n{}\nBuild cache usage: {}\n\n{cache}\n\
@@ -138,26 +145,21 @@ impl Usage {
             let unique = self.bytes(parts).saturating_sub(shared);
             let size = human_size(workplace.image_size(record)?);
             let created = image.created().map(jiff::Timestamp::as_second);
-            let row = |repository: &str, tag: &str| {
-                let cells = [
-                    "0",
-                    &created.map_or_else(|| "N/A".to_owned(), |time| human_age(now() - time)),
-                    &shown_id(&record.id.to_string(), false),
-                    repository,
-                    &human_size_4(shared),
-                    &size,
-                    tag,
-                    &human_size_4(unique),
-                ];
-                IMAGES.row(cells.map(Value::text))
-            };
-            let none = "<none>";
-            let tags = image.tags.iter();
-            rows.extend(tags.map(|name| row(&name.familiar_name(), name.tag().unwrap_or(none))));
-            if image.tags.is_empty() {
-                let repository = image.digests.first().map(Reference::familiar_name);
-                rows.push(row(repository.as_deref().unwrap_or(none), none));
-            }
+            // One line for each image, so that they add up.
+            let name = image.tags.first().or(image.digests.first());
+            let repository = name.map(Reference::familiar_name);
+            let tag = name.and_then(Reference::tag);
+            let cells = [
+                "0",
+                &created.map_or_else(|| "N/A".to_owned(), |time| human_age(now() - time)),
+                &shown_id(&record.id.to_string(), false),
+                repository.as_deref().unwrap_or(NONE),
+                &human_size_4(shared),
+                &size,
+                tag.unwrap_or(NONE),
+                &human_size_4(unique),
+            ];
+            rows.push(IMAGES.row(cells.map(Value::text)));
         }
         Ok(rows)
     }
@@ -177,10 +179,18 @@ impl Usage {
                 &self.active.contains(&record.diff_id).to_string(),
                 &human_size(self.layer_bytes(&record.diff_id)),
                 &format!("{:.1}s", record.duration.as_secs_f64()),
+                &record.n_executions.to_string(),
             ];
             CACHE.row(cells.map(Value::text))
         };
         records.into_iter().map(row).collect()
+    }
+}
+
+fn cache_table(called: Called) -> &'static str {
+    match called {
+        Called::Df => CACHE_TABLE,
+        Called::SystemDf => DOCKER_CACHE_TABLE,
     }
 }
 

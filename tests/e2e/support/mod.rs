@@ -12,6 +12,7 @@ pub(crate) mod probe;
 pub(crate) mod processes;
 pub(crate) mod registry;
 pub(crate) mod run;
+pub(crate) mod saved;
 pub(crate) mod tree;
 pub(crate) mod users;
 pub(crate) mod web;
