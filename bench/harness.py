@@ -140,6 +140,7 @@ class Bench:
             result.memory[tool.name] = done.peak_bytes
         else:
             result.times.setdefault(tool.name, []).append(done.seconds)
+            result.cpu.setdefault(tool.name, []).append(done.cpu)
 
     def compare(self, result, able, row, case):
         """Reads what each tool made last."""
@@ -170,7 +171,8 @@ class ToolFailed(Exception):
 
 class Result:
     def __init__(self, row):
-        self.row, self.times, self.memory, self.checks, self.failures = row, {}, {}, {}, {}
+        self.row, self.times, self.cpu = row, {}, {}
+        self.memory, self.checks, self.failures = {}, {}, {}
 
     def ratios(self, name):
         """Times in multiples of rbuild's, turn by turn."""
@@ -182,7 +184,8 @@ class Result:
 
     def as_json(self):
         return {
-            "row": self.row.name, "aim": self.row.aim, "seconds": self.times, "peak_bytes": self.memory,
+            "row": self.row.name, "aim": self.row.aim, "seconds": self.times, "cpu_seconds": self.cpu,
+            "peak_bytes": self.memory,
             "checks": self.checks, "failures": self.failures,
             "ratios": {name: spread(self.ratios(name)) for name in self.times if name != "rbuild" and self.ratios(name)},
         }
@@ -200,6 +203,8 @@ class Result:
         if name != "rbuild" and self.ratios(name):
             middle, low, high = spread(self.ratios(name))
             text += f"  ×{middle:.1f} ({low:.1f}–{high:.1f})"
+        if name in self.cpu:
+            text += f"  cpu {statistics.median(self.cpu[name]):.2f} s"
         if name in self.memory:
             text += f"  {self.memory[name] / 1e6:.0f} MB"
         if name in self.failures:

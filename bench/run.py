@@ -28,7 +28,7 @@ def arguments():
     parser.add_argument("--rows", action="append", default=[], metavar="PATTERN",
                         help="only these rows, e.g. 'tree40k/*' (may be repeated; --list shows them)")
     parser.add_argument("--tools", default=",".join(tools.ALL), metavar="NAMES",
-                        help="builders, the first one is compared with the others (default: %(default)s)")
+                        help="builders to run (default: %(default)s)")
     parser.add_argument("-n", type=int, default=3, metavar="RUNS", help="timed runs of each (default: 3)")
     parser.add_argument("--quick", action="store_true", help="small workloads, one run: does everything work?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where results go (default: WORK/results.json)")
@@ -39,7 +39,10 @@ def arguments():
     parser.add_argument("--no-check", action="store_true", help="do not look at the images")
     parser.add_argument("--no-memory", action="store_true", help="no additional run for the memory")
     parser.add_argument("--list", action="store_true", help="print the rows and end")
+    parser.add_argument("--nice", type=int, metavar="N", help="priority of everything that is started")
     options = parser.parse_args()
+    if options.nice is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, options.nice)
     options.tools = options.tools.split(",")
     unknown = [name for name in options.tools if name not in tools.ALL]
     if unknown:

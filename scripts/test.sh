@@ -132,6 +132,7 @@ differential() { scripts/differential.sh "$1"; }
 torture() { scripts/torture.sh "$1"; }
 fuzz() { scripts/fuzz.sh "$1"; }
 hadolint() { scripts/hadolint.sh "$1"; }
+bench() { scripts/bench.sh "$1"; }
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet; }
 
 # In one block: bash reads it whole before it starts, so that the file may change meanwhile.
@@ -146,6 +147,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --l
   stage differential 900 differential "$rbuild"
   stage torture 1200 torture "$rbuild"
   stage hadolint 300 hadolint "$rbuild"
+  stage bench 120 bench "$rbuild"
   stage fuzz $((900 + 8 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
   stage documentation 600 documentation
 

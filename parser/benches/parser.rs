@@ -1,35 +1,14 @@
-//! The way from text to keys, without a file system: parsing, planning, key computation.
+//! Text to AST, and ignore files.
 //!
-//! `cargo bench --bench front -- parse` shows MB/s for Dockerfiles from 10 kB to 10 MB: work that
-//! grows faster than the text shows as a rate that falls with its size.
+//! `cargo bench -p rbuild-parser -- parse` shows MB/s for Dockerfiles from 10 kB to 10 MB: work that grows faster than
+//! the text shows as a rate that falls with its size.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed benchmark")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rbuild_cache::key::KeyBuilder;
-use rbuild_image::platform::Platform;
 use rbuild_parser::ignore::Ignore;
-use rbuild_planner::{BaseImages, Request};
-
-fn dockerfile(n_steps: usize) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::from("FROM scratch\n");
-    for step in 0..n_steps {
-        writeln!(
-            text,
-            "ENV V{step}=\"$V{} x\"\nRUN echo {step} \\\n  && true",
-            step / 2
-        )
-        .unwrap();
-    }
-    text
-}
-
-fn request() -> Request {
-    Request::new(Platform::host())
-}
 
 /// Sizes of the texts that are parsed, in bytes.
 const SIZES: [usize; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
@@ -92,39 +71,27 @@ fn parse(criterion: &mut Criterion) {
     }
 }
 
-fn plan(criterion: &mut Criterion) {
-    let parsed = rbuild_parser::parse(dockerfile(100).as_bytes());
-    let (request, bases) = (request(), BaseImages::new());
-    criterion.bench_function("plan 100 steps", |bencher| {
-        bencher.iter(|| rbuild_planner::plan(black_box(&parsed.dockerfile), &request, &bases));
-    });
-}
-
-fn key(criterion: &mut Criterion) {
-    criterion.bench_function("key of 40 leaves", |bencher| {
-        bencher.iter(|| {
-            let mut key = KeyBuilder::new("run");
-            for leaf in 0..40 {
-                key.text(
-                    "env",
-                    black_box(if leaf % 2 == 0 {
-                        "A=1"
-                    } else {
-                        "PATH=/usr/bin:/bin"
-                    }),
-                );
-            }
-            key.finish()
-        });
-    });
-}
-
+/// Patterns as they are written, and the same number of patterns that only name files.
 fn ignore(criterion: &mut Criterion) {
-    let ignore = Ignore::parse(b"**/node_modules\n*.log\n!keep.log\nbuild/**\n").unwrap();
-    criterion.bench_function("ignore a path", |bencher| {
-        bencher.iter(|| ignore.is_excluded(black_box(b"src/app/node_modules/x/index.js")));
-    });
+    let mut group = criterion.benchmark_group("ignore");
+    let usual = b"**/node_modules\n*.log\n!keep.log\nbuild/**\n.git\n**/*.tmp\n".to_vec();
+    let many = (0..200).map(|i| format!("generated/part{i}/*.o\n"));
+    let many = many.collect::<String>().into_bytes();
+    let paths: Vec<String> = (0..1000)
+        .map(|i| format!("src/app{}/module{}/index{i}.js", i / 100, i / 10))
+        .collect();
+    group.throughput(Throughput::Elements(paths.len() as u64));
+    for (name, patterns) in [("6 patterns", usual), ("200 patterns", many)] {
+        let ignore = Ignore::parse(&patterns).unwrap();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let excluded = |path: &&String| ignore.is_excluded(path.as_bytes());
+                black_box(&paths).iter().filter(excluded).count()
+            });
+        });
+    }
+    group.finish();
 }
 
-criterion_group!(benches, parse, plan, key, ignore);
+criterion_group!(benches, parse, ignore);
 criterion_main!(benches);
