@@ -170,7 +170,7 @@ fn a_silent_server_is_asked_again() {
         (seen.nth == 0).then(|| Answer::part(seen, &image.layer).end(End::Stall(300_000)))
     });
     let mut settings = crate::server::settings();
-    settings.limits.idle_timeout = std::time::Duration::from_millis(200);
+    settings.limits.idle_timeout = std::time::Duration::from_secs(1);
     let mut bytes = Vec::new();
     rbuild_registry::Client::new(settings)
         .unwrap()

@@ -275,10 +275,17 @@ fn warnings_of_the_registry_are_kept_once() {
 
 #[test]
 fn nobody_there() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // A port that is taken, so that nobody else comes to listen there.
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    let any = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+    rustix::net::bind(&socket, &any).unwrap();
+    let free = rustix::net::getsockname(&socket).unwrap();
+    let free = std::net::SocketAddrV4::try_from(free).unwrap();
     let reference = format!("{free}/app:1").parse().unwrap();
     let error = client().resolve(&reference).unwrap_err();
     let text = shown(&error);

@@ -687,14 +687,15 @@ fn a_blob_that_is_not_here() {
 fn answers_that_come_too_late() {
     for method in ["HEAD", "POST", "PUT"] {
         let late = |_: &Seen| {
-            std::thread::sleep(Duration::from_millis(800));
+            std::thread::sleep(Duration::from_secs(2));
             Answer::new(500, "")
         };
         let (server, fake) = faulty(first(1, move |seen| seen.method == method, late));
         let (content, root) = image(1000);
         let mut settings = settings();
-        settings.limits.idle_timeout = Duration::from_millis(200);
-        settings.limits.commit_timeout = Duration::from_millis(200);
+        // Long enough for the answers of a machine that is busy.
+        settings.limits.idle_timeout = Duration::from_secs(1);
+        settings.limits.commit_timeout = Duration::from_secs(1);
         let client = Client::new(settings).unwrap();
         push_by(&client, &server, &content, &root)
             .unwrap_or_else(|error| panic!("{method}: {}", shown(&error)));

@@ -1,7 +1,6 @@
 //! A real registry, filled by a real tool, with and without a password.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,36 +38,41 @@ impl Registry {
             }
         }
         let folder = tempfile::tempdir().unwrap();
-        // Another process may take the port before the registry does: then the next one is tried.
-        for _ in 0..5 {
-            let free = std::net::TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap();
-            let config = write_config(folder.path(), &free.to_string(), password);
-            let mut child = Command::new("docker-registry")
-                .arg("serve")
-                .arg(&config)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(free).is_ok() {
-                    return Some(Self {
-                        child,
-                        host: free.to_string(),
-                        _folder: folder,
-                    });
+        let config = write_config(folder.path(), password);
+        let log = folder.path().join("log");
+        let output = fs_err::File::create(&log).unwrap().into_file();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let mut registry = Self {
+            child,
+            host: String::new(),
+            _folder: folder,
+        };
+        // The system gives it a port, which it tells: one that is chosen before may be taken by then.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let said = fs_err::read_to_string(&log).unwrap();
+            if let Some((_, rest)) = said.split_once("listening on ") {
+                let port = rest.trim_start_matches("127.0.0.1:");
+                let end = port.find(|c: char| !c.is_ascii_digit());
+                if let Some(end) = end {
+                    registry.host = format!("127.0.0.1:{}", &port[..end]);
+                    return Some(registry);
                 }
-                std::thread::sleep(Duration::from_millis(20));
             }
-            drop(child.kill());
-            child.wait().unwrap();
+            let is_gone = registry.child.try_wait().unwrap().is_some();
+            assert!(
+                !is_gone && Instant::now() < deadline,
+                "docker-registry does not start: {said}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
         }
-        panic!("docker-registry does not start");
     }
 
     /// Copies an OCI layout there.
@@ -98,10 +102,10 @@ impl Drop for Registry {
     }
 }
 
-fn write_config(folder: &Path, address: &str, password: Option<&str>) -> PathBuf {
+fn write_config(folder: &Path, password: Option<&str>) -> PathBuf {
     let mut config = format!(
-        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-         http:\n  addr: {address}\n",
+        "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+         http:\n  addr: 127.0.0.1:0\n",
         folder.join("data").display()
     );
     if let Some(password) = password {
@@ -304,13 +308,15 @@ fn credentials_of_docker_and_podman() {
     );
     let home = tempfile::tempdir().unwrap();
     let helper = home.path().join("docker-credential-test");
-    {
-        let mut file = fs_err::File::create(&helper).unwrap();
-        file.write_all(b"#!/bin/sh\necho '{\"Username\":\"me\",\"Secret\":\"hunter2\"}'\n")
-            .unwrap();
-    }
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs_err::set_permissions(&helper, mode).unwrap();
+    // Written by another process: one that a thread of ours is just starting would have the file open
+    // for writing, and such a file cannot be run.
+    let text = "#!/bin/sh\necho '{\"Username\":\"me\",\"Secret\":\"hunter2\"}'";
+    let written = Command::new("sh")
+        .args(["-c", "echo \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", text])
+        .arg(&helper)
+        .status()
+        .unwrap();
+    assert!(written.success());
     for (variable, name, content) in [
         ("REGISTRY_AUTH_FILE", "auth.json", &auths),
         ("DOCKER_CONFIG", "config.json", &auths),

@@ -20,9 +20,11 @@ use rbuild_sandbox::{
 
 struct Options {
     spec: Spec,
-    kill_after: Option<Duration>,
-    terminate_after: Option<Duration>,
-    drop_after: Option<Duration>,
+    /// Names of files in the upper directory: the step is killed, terminated or dropped once the file
+    /// is there.
+    kill_when: Option<String>,
+    terminate_when: Option<String>,
+    drop_when: Option<String>,
     repeat: u32,
     threads: u32,
     stubs: bool,
@@ -134,16 +136,16 @@ fn run(
     }
     let (running, copies) = spawn(zygote, &options.spec)?;
     let killer = running.killer();
-    if let Some(after) = options.drop_after {
-        std::thread::sleep(after);
+    if let Some(name) = &options.drop_when {
+        wait_for(&base.join("upper").join(name));
         drop(running);
         copies.into_iter().for_each(|copy| copy.join().unwrap());
         report.push_str("dropped\n");
         return Ok(());
     }
-    for (after, kill) in [(options.kill_after, true), (options.terminate_after, false)] {
-        let Some(after) = after else { continue };
-        std::thread::sleep(after);
+    for (name, kill) in [(&options.kill_when, true), (&options.terminate_when, false)] {
+        let Some(name) = name else { continue };
+        wait_for(&base.join("upper").join(name));
         if kill {
             killer.kill();
         } else {
@@ -154,6 +156,15 @@ fn run(
     copies.into_iter().for_each(|copy| copy.join().unwrap());
     writeln!(report, "exit {:?}", exit?).unwrap();
     Ok(())
+}
+
+/// Waits for a file that the step makes.
+fn wait_for(path: &Path) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while fs_err::symlink_metadata(path).is_err() {
+        assert!(Instant::now() < end, "the step does not get that far");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 type Copies = [JoinHandle<()>; 2];
@@ -205,9 +216,9 @@ fn parse(base: &Path, overlay: &Overlay, mut args: impl Iterator<Item = String>)
     };
     let mut options = Options {
         spec: Spec::new(root, Vec::new()),
-        kill_after: None,
-        terminate_after: None,
-        drop_after: None,
+        kill_when: None,
+        terminate_when: None,
+        drop_when: None,
         repeat: 1,
         threads: 0,
         stubs: true,
@@ -223,7 +234,6 @@ fn parse(base: &Path, overlay: &Overlay, mut args: impl Iterator<Item = String>)
 }
 
 fn one_option(base: &Path, option: &str, options: &mut Options, next: &mut dyn FnMut() -> String) {
-    let millis = |text: String| Some(Duration::from_millis(text.parse().unwrap()));
     let spec = &mut options.spec;
     match option {
         "directory" => spec.root = Root::Directory(base.join("lower")),
@@ -248,9 +258,9 @@ fn one_option(base: &Path, option: &str, options: &mut Options, next: &mut dyn F
                 hard,
             });
         }
-        "kill-after" => options.kill_after = millis(next()),
-        "terminate-after" => options.terminate_after = millis(next()),
-        "drop-after" => options.drop_after = millis(next()),
+        "kill-when" => options.kill_when = Some(next()),
+        "terminate-when" => options.terminate_when = Some(next()),
+        "drop-when" => options.drop_when = Some(next()),
         "repeat" => options.repeat = next().parse().unwrap(),
         "threads" => options.threads = next().parse().unwrap(),
         "no-stubs" => options.stubs = false,
