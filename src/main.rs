@@ -20,6 +20,7 @@ mod files_output;
 mod filters;
 mod frontend;
 mod ground;
+mod image_file;
 mod image_output;
 mod inventory;
 mod limits;

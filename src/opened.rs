@@ -12,6 +12,7 @@ use rbuild_image::platform::Platform;
 use rbuild_image::record::{ImageRecord, PlatformImage};
 use rbuild_image::store::Pin;
 
+use crate::image_file::ImageFile;
 use crate::progress::clean_text;
 use crate::report::Failure;
 use crate::workplace::Workplace;
@@ -56,25 +57,56 @@ impl OpenedImage {
     }
 }
 
-/// Opens the images that users mean by these names, each for its platform if one is given. Layers
-/// whose index is not here are read once, several at a time.
+/// Opens the images that users mean by these names, in the store or in files, each for its platform
+/// if one is given. Layers whose index is not here are read once, several at a time.
 pub(crate) fn open(
     workplace: &Workplace,
     wanted: &[(&str, Option<&Platform>)],
 ) -> Result<Vec<OpenedImage>, Failure> {
     let mut images = Vec::new();
+    let mut of_store = Vec::new();
     for (name, platform) in wanted {
+        if let Some(file) = ImageFile::named_by(name) {
+            let unpacked = file.unpack(workplace, *platform)?;
+            let mut image = [without_layers(
+                &unpacked.workplace,
+                name,
+                &unpacked.record,
+                *platform,
+            )?];
+            add_layers(&unpacked.workplace, image.iter_mut().collect())?;
+            images.extend(image);
+            continue;
+        }
         let record = workplace.store.require(name)?.record;
-        let image = choose(name, &record, *platform)?;
-        let config = workplace.config(&image.config)?;
-        images.push(OpenedImage {
-            name: (*name).to_owned(),
-            id: image.config,
-            platform: image.platform.clone(),
-            config,
-            layers: Vec::new(),
-        });
+        of_store.push(images.len());
+        images.push(without_layers(workplace, name, &record, *platform)?);
     }
+    let of_store = images.iter_mut().enumerate().filter_map(|(place, image)| {
+        let is_of_store = of_store.contains(&place);
+        is_of_store.then_some(image)
+    });
+    add_layers(workplace, of_store.collect())?;
+    Ok(images)
+}
+
+fn without_layers(
+    workplace: &Workplace,
+    name: &str,
+    record: &ImageRecord,
+    platform: Option<&Platform>,
+) -> Result<OpenedImage, Failure> {
+    let image = choose(name, record, platform)?;
+    Ok(OpenedImage {
+        name: name.to_owned(),
+        id: image.config,
+        platform: image.platform.clone(),
+        config: workplace.config(&image.config)?,
+        layers: Vec::new(),
+    })
+}
+
+fn add_layers(workplace: &Workplace, images: Vec<&mut OpenedImage>) -> Result<(), Failure> {
     let of_all = images
         .iter()
         .flat_map(|image| &image.config.rootfs.diff_ids);
@@ -84,13 +116,13 @@ pub(crate) fn open(
         .into_iter()
         .collect();
     let indexes = indexes(workplace, &diff_ids)?;
-    for image in &mut images {
+    for image in images {
         let diff_ids = image.config.rootfs.diff_ids.iter();
         image.layers = diff_ids
             .filter_map(|diff_id| indexes.get(diff_id).cloned())
             .collect();
     }
-    Ok(images)
+    Ok(())
 }
 
 /// The image of a record that is meant: the one that the name is a digest of, the one for the

@@ -8,9 +8,12 @@ use rbuild_registry::{
     Client, Keeper, Login, Secret, Settings, erase_login, find_login, store_login,
 };
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::environment::registry_settings;
 use crate::output;
+use crate::progress::clean_text;
 use crate::report::Failure;
 
 /// What Docker calls its own registry where it names servers.
@@ -58,17 +61,26 @@ pub(crate) fn log_in(options: &LoginArguments) -> Result<(), Failure> {
     }
     let host = host_of(options.server.as_deref())?;
     let settings = registry_settings()?;
+    let mut known_user = None;
     if options.username.is_none()
         && options.password.is_none()
         && let Some(known) = find_login(&settings, &host).ok().flatten()
     {
-        output::result("Authenticating with existing credentials...\n")?;
+        let user = match &known {
+            Login::Basic { user, .. } => user.as_str(),
+            _ => "",
+        };
+        output::result(&existing(user))?;
         match check(&settings, &host, &known) {
             Ok(()) => return output::result("Login Succeeded\n"),
-            Err(failure) => output::note(&failure.render()),
+            Err(failure) => {
+                let reason = failure.render();
+                output::note(&format!("Login did not succeed, error:\n{reason}"));
+                known_user = Some(user.to_owned()).filter(|user| !user.is_empty());
+            }
         }
     }
-    let login = asked_for(options)?;
+    let login = asked_for(options, known_user.as_deref())?;
     check(&settings, &host, &login)?;
     if let Keeper::File(path) = store_login(&settings, &host, &login)? {
         output::note(&format!(
@@ -79,6 +91,18 @@ pub(crate) fn log_in(options: &LoginArguments) -> Result<(), Failure> {
         ));
     }
     output::result("Login Succeeded\n")
+}
+
+/// What Docker says before it tries what it knows.
+fn existing(user: &str) -> String {
+    let of_user = match user {
+        "" => String::new(),
+        _ => format!(" [Username: {}]", clean_text(user)),
+    };
+    format!(
+        "Authenticating with existing credentials...{of_user}\n\n\
+         i Info → To login with a different account, run 'rbuild logout' followed by 'rbuild login'\n\n\n"
+    )
 }
 
 /// Forgets the credentials for a registry.
@@ -131,7 +155,7 @@ fn check(settings: &Settings, host: &str, login: &Login) -> Result<(), Failure> 
 }
 
 /// Returns the credentials on the command line, and asks for what it lacks.
-fn asked_for(options: &LoginArguments) -> Result<Login, Failure> {
+fn asked_for(options: &LoginArguments, known_user: Option<&str>) -> Result<Login, Failure> {
     let has_password = options.password.is_some() || options.password_stdin;
     let is_complete = options.username.is_some() && has_password;
     if !is_complete && !std::io::stdin().is_terminal() {
@@ -139,9 +163,16 @@ fn asked_for(options: &LoginArguments) -> Result<Login, Failure> {
             "Cannot perform an interactive login from a non TTY device",
         ));
     }
-    let user = match &options.username {
-        Some(user) => user.clone(),
-        None => prompt("Username: ")?,
+    let user = match (&options.username, known_user) {
+        (Some(user), _) => user.clone(),
+        (None, None) => prompt("Username: ")?.trim().to_owned(),
+        (None, Some(known)) => {
+            let typed = prompt(&format!("Username ({}): ", clean_text(known)))?;
+            match typed.trim() {
+                "" => known.to_owned(),
+                typed => typed.to_owned(),
+            }
+        }
     };
     if user.is_empty() {
         return Err(Failure::message("Non-null Username Required"));
@@ -184,19 +215,34 @@ fn prompt(text: &str) -> Result<String, Failure> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Keeps what is typed off the terminal.
+/// Keeps what is typed off the terminal; a signal does not leave it so.
 fn without_echo(ask: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
-    let stdin = std::io::stdin();
     let failed = |error| Failure::message(format!("cannot hide what is typed: {error}"));
-    let before = tcgetattr(&stdin).map_err(failed)?;
+    let before = tcgetattr(std::io::stdin()).map_err(failed)?;
     let mut hidden = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(failed)?;
-    let answer = ask();
-    let restored = tcsetattr(&stdin, OptionalActions::Now, &before);
-    output::note("\n");
-    restored.map_err(failed)?;
-    answer
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let handle = signals.handle();
+    let show = move || {
+        let shown = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+        output::note("\n");
+        shown.map_err(failed)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for signal in &mut signals {
+                // What cannot be shown again is no reason to stay.
+                drop(show());
+                drop(signal_hook::low_level::emulate_default_handler(signal));
+            }
+        });
+        let answer = tcsetattr(std::io::stdin(), OptionalActions::Flush, &hidden)
+            .map_err(failed)
+            .and_then(|()| ask());
+        handle.close();
+        show()?;
+        answer
+    })
 }
 
 #[cfg(test)]

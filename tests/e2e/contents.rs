@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::examples::{NEEDS, ON_BUSYBOX, ON_DEBIAN, built, shared_env};
 use crate::support::run::Run;
+use crate::support::saved::{RECORDED_HOST, recorded_images};
 use crate::support::{TestEnv, bases, find, need};
 
 /// The dive that `scripts/test.sh` fetched, or one on the search path.
@@ -382,4 +383,65 @@ fn platforms_are_compared() {
     env.rbuild(["analyze", "--platform=linux/s390x", "multi"])
         .fails(1)
         .says("there is one for linux/amd64, linux/arm64");
+}
+
+/// Archives and layouts are looked into without being loaded.
+#[test]
+fn images_in_files_are_looked_into() {
+    let env = TestEnv::new();
+    let [base, app, _] = recorded_images(RECORDED_HOST);
+    for image in [&base, &app] {
+        image.load(&env);
+    }
+    let [one, both] = ["one.tar", "both.tar"].map(|name| env.out(name).display().to_string());
+    env.rbuild(["save", "-o", &one, "app:1"]).ok();
+    env.rbuild(["save", "-o", &both, "app:1", "base:1"]).ok();
+    let layout = env.out("layout").display().to_string();
+    let file = fs_err::File::open(&one).unwrap();
+    tar::Archive::new(file).unpack(&layout).unwrap();
+
+    let other = TestEnv::new();
+    let figures = |env: &TestEnv, name: &str| {
+        let run = env.rbuild(["analyze", "--format=json", name]).ok();
+        let mut document = parse(&run.stdout);
+        assert_eq!(document["image"]["name"], name);
+        document["image"]["name"].take();
+        document
+    };
+    let expected = figures(&env, "app:1");
+    for name in [
+        format!("docker-archive://{one}"),
+        format!("docker-archive:{one}"),
+        format!("oci-archive:{one}"),
+        format!("oci:{layout}"),
+        one.clone(),
+        layout,
+        format!("docker-archive:{both}:app:1"),
+    ] {
+        assert_eq!(figures(&other, &name), expected, "{name}");
+    }
+    other
+        .rbuild(["analyze", &both])
+        .fails(1)
+        .says("holds several images")
+        .says("base:1");
+    other
+        .rbuild(["analyze", &format!("docker-archive:{both}:nobody")])
+        .fails(1)
+        .says("does not hold nobody");
+    other
+        .rbuild(["analyze", "--platform=linux/s390x", &one])
+        .fails(1)
+        .says("linux/amd64");
+    other
+        .rbuild(["analyze", "./nothing.tar"])
+        .fails(1)
+        .says("nothing.tar");
+    let base = format!("docker-archive:{both}:base:1");
+    let run = other.rbuild(["diff", "--name-only", &base, &one]).ok();
+    assert_eq!(run.stdout, "/file1\n/file2\n/file3\n", "{}", run.report());
+    // Nothing of it stays.
+    assert_eq!(other.rbuild(["images", "-aq"]).ok().stdout, "");
+    let left = fs_err::read_dir(other.path("store/tmp")).unwrap().count();
+    assert_eq!(left, 0);
 }

@@ -38,6 +38,7 @@ mod layer_listings;
 mod limits;
 mod lint;
 mod listings;
+mod login;
 mod manifest;
 mod memory;
 mod mounts;

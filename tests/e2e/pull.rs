@@ -300,7 +300,9 @@ fn logging_in_and_out() {
     let again = env.rbuild(["login", host]).ok();
     assert_eq!(
         again.stdout,
-        "Authenticating with existing credentials...\nLogin Succeeded\n"
+        "Authenticating with existing credentials... [Username: ada]\n\n\
+         i Info → To login with a different account, run 'rbuild logout' followed by 'rbuild login'\
+         \n\n\nLogin Succeeded\n"
     );
 
     let expected = format!("Removing login credentials for {host}\n");

@@ -38,7 +38,7 @@ pub(crate) struct AnalyzeArguments {
     top: usize,
     #[command(flatten)]
     limits: LimitArguments,
-    /// Name or ID
+    /// Name or ID, or a file: docker-archive://FILE, oci-archive:FILE, oci:FOLDER or a path
     #[arg(value_name = "IMAGE")]
     image: String,
 }
