@@ -49,11 +49,11 @@ impl<'a> ImageFile<'a> {
             path: place.into(),
             name: None,
         };
-        if whole.path.exists() {
+        if is_there(&whole.path) {
             return Some(whole);
         }
         let mut colons = place.match_indices(':');
-        let cut = colons.find(|(at, _)| Path::new(&place[..*at]).exists());
+        let cut = colons.find(|(at, _)| is_there(Path::new(&place[..*at])));
         Some(cut.map_or(whole, |(at, _)| Self {
             path: place[..at].into(),
             name: Some(&place[at + 1..]),
@@ -105,6 +105,11 @@ impl<'a> ImageFile<'a> {
         let found = found.map(|image| image.record);
         found.ok_or_else(|| Failure::with_help(format!("{shown} does not hold {name}"), help))
     }
+}
+
+/// What cannot be looked at is reported when it is opened.
+fn is_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
 }
 
 #[cfg(test)]
