@@ -9,18 +9,43 @@ use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser as _
 use rbuild_parser::boolean::parse_bool;
 
 use crate::arguments::Arguments;
+use crate::{output, wrong_use};
+
+/// What is done instead of a command: help is shown, or what is wrong.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    error: clap::Error,
+    /// What Docker says.
+    text: Option<String>,
+    /// The exit code.
+    pub(crate) code: i32,
+}
+
+impl Refusal {
+    /// Prints what there is to be said.
+    pub(crate) fn print(&self) {
+        match &self.text {
+            Some(text) => output::note(text),
+            // Nobody may be listening; the exit code tells.
+            None => drop(self.error.print()),
+        }
+    }
+}
 
 /// Reads the command line; `rbuild [OPTIONS] PATH` means `rbuild build [OPTIONS] PATH`.
 ///
 /// # Errors
 /// What to print instead of doing something, and the exit code.
-pub(crate) fn parse(
-    words: impl Iterator<Item = OsString>,
-) -> Result<Arguments, (clap::Error, i32)> {
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, Refusal> {
     let words = with_default_command(words.collect());
     read(&words).map_err(|error| {
+        let text = is_of_docker(&words).then(|| wrong_use::message(&error, &words));
         let code = exit_code(&error, &words);
-        (error, code)
+        Refusal {
+            error,
+            text: text.flatten(),
+            code,
+        }
     })
 }
 
@@ -68,13 +93,17 @@ const OF_DOCKER: &[&str] = &[
     "login", "logout", "manifest", "pull", "push", "rmi", "save", "search", "system", "tag",
 ];
 
+fn is_of_docker(words: &[OsString]) -> bool {
+    let is_of_docker =
+        |word: &OsString| word.to_str().is_some_and(|word| OF_DOCKER.contains(&word));
+    words.iter().skip(1).take(3).any(is_of_docker)
+}
+
 /// Wrong use ends with 2; of a command that Docker has with 125 for options, as with Docker, and
 /// with 1 for a wrong number of arguments.
 fn exit_code(error: &clap::Error, words: &[OsString]) -> i32 {
-    let is_of_docker =
-        |word: &OsString| word.to_str().is_some_and(|word| OF_DOCKER.contains(&word));
     let code = error.exit_code();
-    if code == 0 || !words.iter().skip(1).take(3).any(is_of_docker) {
+    if code == 0 || !is_of_docker(words) {
         return code;
     }
     let is_option = match error.get(ContextKind::InvalidArg) {
@@ -82,6 +111,8 @@ fn exit_code(error: &clap::Error, words: &[OsString]) -> i32 {
         _ => false,
     };
     match error.kind() {
+        // Docker shows help then.
+        ErrorKind::MissingSubcommand => 0,
         ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => 1,
         _ if is_option => 125,
         _ => 1,
@@ -132,13 +163,13 @@ mod tests {
         check("rbuild b .", "rbuild b .");
     }
 
-    fn parsed(typed: &str) -> Result<Arguments, (clap::Error, i32)> {
+    fn parsed(typed: &str) -> Result<Arguments, Refusal> {
         parse(typed.split(' ').map(OsString::from))
     }
 
     #[test]
     fn exit_codes_are_docker_s() {
-        let code = |typed: &str| parsed(typed).map_or_else(|(_, code)| code, |_| 0);
+        let code = |typed: &str| parsed(typed).map_or_else(|refusal| refusal.code, |_| 0);
         for (typed, expected) in [
             ("rbuild images --nope", 125),
             ("rbuild images -z", 125),
@@ -146,7 +177,8 @@ mod tests {
             ("rbuild images --format", 125),
             ("rbuild history -H=maybe a", 125),
             ("rbuild search --limit=x a", 125),
-            ("rbuild inspect --type=container a", 125),
+            ("rbuild image", 0),
+            ("rbuild image nope", 1),
             ("rbuild image prune --nope", 125),
             ("rbuild builder prune --nope", 125),
             ("rbuild buildx du --nope", 125),
@@ -200,9 +232,61 @@ mod tests {
 
     #[test]
     fn help_shows_flags_without_values() {
-        let (help, code) = parsed("rbuild images --help").unwrap_err();
-        let help = help.to_string();
-        assert_eq!(code, 0);
+        let refusal = parsed("rbuild images --help").unwrap_err();
+        let help = refusal.error.to_string();
+        assert_eq!(refusal.code, 0);
         assert!(help.contains("--quiet") && !help.contains("BOOL"), "{help}");
+    }
+
+    #[test]
+    fn wrong_use_is_told_in_docker_s_words() {
+        for (typed, expected) in [
+            ("images --nope=1", "unknown flag: --nope\n"),
+            ("images -az", "unknown shorthand flag: 'z' in -z\n"),
+            ("images -f", "flag needs an argument: 'f' in -f\n"),
+            ("images --filter", "flag needs an argument: --filter\n"),
+            (
+                "rmi --force=maybe x",
+                "invalid argument \"maybe\" for \"-f, --force\" flag: strconv.ParseBool: parsing \
+                 \"maybe\": invalid syntax\n",
+            ),
+            (
+                "history -H= x",
+                "invalid argument \"\" for \"-H, --human\" flag: strconv.ParseBool: parsing \"\": \
+                 invalid syntax\n",
+            ),
+            ("tag a", "rbuild: 'rbuild tag' requires 2 arguments\n"),
+            (
+                "history a b",
+                "rbuild: 'rbuild history' requires 1 argument\n",
+            ),
+            (
+                "image rm",
+                "rbuild: 'rbuild image rm' requires at least 1 argument\n",
+            ),
+            (
+                "images a b",
+                "rbuild: 'rbuild images' requires at most 1 argument\n",
+            ),
+            (
+                "--root /r system df x",
+                "rbuild: 'rbuild system df' accepts no arguments\n",
+            ),
+            (
+                "manifest inspect",
+                "rbuild: 'rbuild manifest inspect' requires at least 1 and at most 2 arguments\n",
+            ),
+            ("image nope", "rbuild: unknown command: rbuild image nope\n"),
+        ] {
+            let text = parsed(&format!("rbuild {typed}")).unwrap_err().text;
+            let text = text.unwrap_or_default();
+            assert!(text.starts_with(expected), "{typed}: {text}");
+            assert!(text.ends_with(" --help' for more information\n"), "{text}");
+        }
+        let text = parsed("rbuild tag a").unwrap_err().text.unwrap();
+        let usage =
+            "\n\nUsage:  rbuild tag [OPTIONS] <SOURCE_IMAGE[:TAG]> <TARGET_IMAGE[:TAG]>\n\n";
+        assert!(text.contains(usage), "{text}");
+        assert_eq!(parsed("rbuild build --nope .").unwrap_err().text, None);
     }
 }

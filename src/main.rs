@@ -47,6 +47,7 @@ mod timeout;
 mod transfers;
 mod units;
 mod workplace;
+mod wrong_use;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -60,10 +61,9 @@ use report::Failure;
 fn main() -> ExitCode {
     let arguments = match command_line::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
-        Err((error, code)) => {
-            // Nobody may be listening; the exit code tells.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(code).unwrap_or(1));
+        Err(refusal) => {
+            refusal.print();
+            return ExitCode::from(u8::try_from(refusal.code).unwrap_or(1));
         }
     };
     match run(arguments) {

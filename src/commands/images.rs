@@ -134,7 +134,7 @@ const COMMANDS: &[&str] = &[
 fn hint(name: &str) {
     if COMMANDS.contains(&name) {
         output::note(&format!(
-            "No images found matching \"{name}\": did you mean \"rbuild image {name}\"?\n"
+            "\nNo images found matching \"{name}\": did you mean \"rbuild image {name}\"?\n"
         ));
     }
 }
@@ -191,9 +191,7 @@ fn rows_of(
         let since = created.map(|time| human_age(now() - time));
         let cells = [
             "N/A",
-            &created.map_or_else(String::new, |time| {
-                local_time(time, "%Y-%m-%d %H:%M:%S %z %Z")
-            }),
+            &created.map_or_else(String::new, created_at),
             &since.unwrap_or_default(),
             digest,
             &id,
@@ -250,6 +248,11 @@ pub(crate) fn shown_id(id: &str, no_trunc: bool) -> String {
         return id.to_owned();
     }
     id.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+/// A time as Go writes it.
+pub(super) fn created_at(time: i64) -> String {
+    local_time(time, "%Y-%m-%d %H:%M:%S %z %Z")
 }
 
 /// Seconds since the Unix epoch of an RFC 3339 time.

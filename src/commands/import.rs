@@ -3,7 +3,6 @@
 mod changes;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +11,10 @@ use clap::Args;
 use rbuild_image::archive::{ImportOptions, import};
 use rbuild_image::config::ImageConfig;
 use rbuild_image::platform::Platform;
+use rbuild_image::reference::Reference;
 use rbuild_planner::remote::{HttpSource, mask_logins};
 
-use super::tag::parse_tag;
+use super::load::open;
 use crate::fetching::Fetching;
 use crate::report::Failure;
 use crate::stop::Stop;
@@ -42,7 +42,7 @@ pub(crate) struct ImportArguments {
 
 /// Makes an image with one layer of the tar of a root file system, and prints its ID.
 pub(crate) fn run(root: &Path, options: &ImportArguments) -> Result<(), Failure> {
-    let name = options.name.as_deref().map(parse_tag).transpose()?;
+    let name = options.name.as_deref().map(name_of).transpose()?;
     let platform = match &options.platform {
         Some(platform) => Platform::parse(platform)?.normalized(),
         None => Platform::host(),
@@ -93,10 +93,14 @@ fn input(root: &Path, options: &ImportArguments) -> Result<Box<dyn Read + Send>,
         }
         return Ok(Box::new(std::io::stdin()));
     }
-    let path = Path::new(&options.file);
-    let file = File::options()
-        .read(true)
-        .open(path)
-        .map_err(|error| Failure::message(format!("open {}: {error}", path.display())))?;
-    Ok(Box::new(file))
+    Ok(Box::new(open(Path::new(&options.file))?))
+}
+
+/// The name that the image gets.
+fn name_of(text: &str) -> Result<Reference, Failure> {
+    let name = Reference::parse(text)?;
+    if name.digest().is_some() {
+        return Err(Failure::message("cannot import digest reference"));
+    }
+    Ok(name.with_default_tag())
 }

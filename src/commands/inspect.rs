@@ -4,7 +4,7 @@ mod document;
 
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rbuild_template::{Html, Missing, Template, Value, to_json};
 use serde::Serialize as _;
 
@@ -22,7 +22,7 @@ pub(crate) struct InspectArguments {
     platform: Option<String>,
     /// What the names are of; there are only images
     #[arg(long = "type", value_name = "TYPE", hide = true)]
-    kind: Option<ObjectKind>,
+    kind: Option<String>,
     /// Sizes are always there
     #[arg(short, long, hide = true)]
     size: bool,
@@ -31,19 +31,43 @@ pub(crate) struct InspectArguments {
     images: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ObjectKind {
-    Image,
-}
+/// What Docker has; here are images alone.
+const KINDS: [&str; 10] = [
+    "config",
+    "container",
+    "image",
+    "network",
+    "node",
+    "plugin",
+    "secret",
+    "service",
+    "task",
+    "volume",
+];
 
 /// Prints the images that are found as one array, or each by a template; then an error for each that
 /// is not.
 pub(crate) fn run(root: &Path, options: &InspectArguments) -> Result<(), Failure> {
+    let kind = options.kind.as_deref().unwrap_or_default();
+    let is_other = !["", "image"].contains(&kind);
+    if is_other && !KINDS.contains(&kind) {
+        let kinds = KINDS.map(|kind| format!("\"{kind}\"")).join(", ");
+        return Err(Failure::message(format!(
+            "unknown type: \"{kind}\": must be one of {kinds}"
+        )));
+    }
+    if options.size {
+        output::note("WARNING: --size ignored for image\n");
+    }
     let mut shown = Shown::new(options.format.as_deref().unwrap_or_default())?;
     let workplace = Workplace::open(root)?;
     let listed = workplace.store.list()?;
     let mut failures = Vec::new();
     for name in &options.images {
+        if is_other {
+            failures.push(Failure::message(format!("No such {kind}: {name}")));
+            continue;
+        }
         let image = workplace.store.require(name).map_err(Failure::from);
         let image = image.and_then(|found| {
             let platform = options.platform.as_deref();

@@ -1,15 +1,16 @@
 //! `rbuild load`
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Read};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rbuild_image::archive::{self, Loaded};
+use rbuild_image::record::Retagged;
 
 use crate::environment;
 use crate::output;
-use crate::report::Failure;
+use crate::report::{Failure, reason};
 use crate::workplace::{Workplace, platforms_of};
 
 #[derive(Debug, Args)]
@@ -51,22 +52,29 @@ pub(crate) fn run(root: &Path, options: &LoadArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open(path: &Path) -> Result<impl Read + Send, Failure> {
+/// Opens a file that the user names.
+pub(super) fn open(path: &Path) -> Result<File, Failure> {
     File::options()
         .read(true)
         .open(path)
-        .map_err(|error| Failure::message(format!("open {}: {error}", path.display())))
+        .map_err(|error| Failure::message(format!("open {}: {}", path.display(), reason(&error))))
 }
 
 /// Names a loaded image and says so.
 fn keep(workplace: &Workplace, image: &Loaded) -> Result<(), Failure> {
     let mut record = image.record.clone();
     record.tagged_at = Some(environment::timestamp());
-    workplace.layers.publish_image(&record, &image.names)?;
-    let names = image.names.iter();
-    let mut lines: Vec<_> = names
-        .map(|name| format!("Loaded image: {}\n", name.familiar()))
-        .collect();
+    let retagged = workplace.layers.publish_image(&record, &image.names)?;
+    let mut lines = Vec::new();
+    for (name, earlier) in image.names.iter().zip(retagged) {
+        let name = name.familiar();
+        if let Retagged::Moved(id) = earlier {
+            lines.push(format!(
+                "The image {name} already exists, renaming the old one with ID {id} to empty string\n"
+            ));
+        }
+        lines.push(format!("Loaded image: {name}\n"));
+    }
     if lines.is_empty() {
         lines.push(format!("Loaded image ID: {}\n", record.id));
     }

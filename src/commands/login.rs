@@ -46,18 +46,18 @@ pub(crate) struct LogoutArguments {
 
 /// Keeps credentials for a registry once it has accepted them.
 pub(crate) fn log_in(options: &LoginArguments) -> Result<(), Failure> {
-    if options.password.is_some() {
-        output::note("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n");
-        if options.password_stdin {
-            return Err(Failure::message(
-                "--password and --password-stdin are mutually exclusive",
-            ));
-        }
+    if options.password.is_some() && options.password_stdin {
+        return Err(Failure::message(
+            "conflicting options: cannot specify both --password and --password-stdin",
+        ));
     }
     if options.password_stdin && options.username.is_none() {
         return Err(Failure::message(
-            "Must provide --username with --password-stdin",
+            "the --password-stdin option requires --username to be set",
         ));
+    }
+    if options.password.is_some() {
+        output::note("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n");
     }
     let host = host_of(options.server.as_deref())?;
     let settings = registry_settings()?;

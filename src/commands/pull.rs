@@ -9,7 +9,7 @@ use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::platform::Platform;
 use rbuild_image::record::ImageRecord;
-use rbuild_image::reference::Reference;
+use rbuild_image::reference::{DEFAULT_DOMAIN, Reference};
 use rbuild_image::store::Pin;
 
 use crate::bases::{Pulled, from_registry};
@@ -58,6 +58,9 @@ pub(crate) fn run(root: &Path, options: &PullArguments) -> Result<(), Failure> {
         Some(text) => Platform::parse(text)?,
         None => Platform::host(),
     };
+    if written.domain == DEFAULT_DOMAIN && written.path == "library/scratch" {
+        return Err(Failure::message("'scratch' is a reserved name"));
+    }
     let has_tag = written.tag().is_some() || written.digest().is_some();
     if options.all_tags && has_tag {
         return Err(Failure::message("tag can't be used with --all-tags/-a"));
@@ -131,16 +134,17 @@ impl Pull<'_> {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or_default().to_owned(),
         };
-        self.transfers
-            .line(&format!("{what}: Pulling from {}", reference.path));
+        let heading = format!("{what}: Pulling from {}", reference.path);
         let known = self.workplace.store.image_by_reference(reference)?;
         if let Some(known) = &known
             && let Some(digest) = self.is_current(reference, known)?
         {
+            self.transfers.line(&heading);
             self.transfers.line(&format!("Digest: {digest}"));
             return Ok(News::UpToDate);
         }
         let found = from_registry(self.workplace, reference, &self.platform)?;
+        self.transfers.line(&heading);
         let is_known = known
             .as_ref()
             .and_then(ImageRecord::target)

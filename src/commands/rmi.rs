@@ -49,7 +49,9 @@ pub(crate) fn run(root: &Path, options: &RmiArguments) -> Result<(), Failure> {
         };
         match removed {
             Ok(removals) => output::result(&lines(&removals))?,
-            Err(ImageError::NoSuchImage { .. }) if options.force => {}
+            Err(error @ ImageError::NoSuchImage { .. }) if options.force => {
+                output::note(&Failure::from(error).render());
+            }
             Err(error) => failures.push(Failure::from(error)),
         }
     }

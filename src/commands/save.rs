@@ -10,7 +10,7 @@ use rbuild_image::record::{Found, ImageRecord, Listed};
 use rbuild_image::reference::Reference;
 
 use crate::manifests::{self, Compression};
-use crate::report::Failure;
+use crate::report::{Failure, reason};
 use crate::workplace::{Workplace, part_for, platforms_of};
 
 #[derive(Debug, Args)]
@@ -32,6 +32,9 @@ pub(crate) fn run(root: &Path, options: &SaveArguments) -> Result<(), Failure> {
         return Err(Failure::message(
             "cowardly refusing to save to a terminal. Use the -o flag or redirect",
         ));
+    }
+    if let Some(path) = &options.output {
+        check_folder(path)?;
     }
     let platforms = platforms_of(&options.platform)?;
     // Trees may hold files of other users of the namespace that made them.
@@ -61,6 +64,22 @@ pub(crate) fn run(root: &Path, options: &SaveArguments) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What cannot be written is known before anything is read.
+fn check_folder(path: &Path) -> Result<(), Failure> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => {
+            fs_err::metadata(folder).map(drop).map_err(|error| {
+                Failure::message(format!(
+                    "failed to save image: invalid output path: stat {}: {}",
+                    folder.display(),
+                    reason(&error)
+                ))
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A name without a tag means the whole repository; an ID an image without a name.

@@ -186,8 +186,15 @@ fn inspect_fills_templates() {
         .fails(1)
         .says("linux/amd64");
     env.rbuild(["inspect"]).fails(1);
-    env.rbuild(["inspect", "--type=container", "app:1"])
-        .fails(125);
+    let run = env.rbuild(["inspect", "--type=container", "app:1"]);
+    assert_eq!(run.stdout, "[]\n");
+    run.fails(1).says("No such container: app:1");
+    env.rbuild(["inspect", "--type=foo", "app:1"])
+        .fails(1)
+        .says("unknown type: \"foo\": must be one of \"config\", \"container\"");
+    let run = env.rbuild(["inspect", "-s", "-f", "{{.Os}}", "app:1"]).ok();
+    assert_eq!(run.stdout, "linux\n");
+    run.says("WARNING: --size ignored for image");
 }
 
 /// Nothing in an image acts on a terminal.
@@ -290,4 +297,88 @@ fn search_lists_a_registry() {
     env.rbuild(["search", "--limit=101", "x"])
         .fails(1)
         .says("limit 101 is outside the range of [1, 100]");
+}
+
+/// What Docker prints besides lists, to the letter.
+#[test]
+fn small_texts_are_docker_s() {
+    let env = TestEnv::new();
+    let [base, app, _] = recorded_images(RECORDED_HOST);
+    base.load(&env);
+    app.load(&env);
+    // Another image takes the name.
+    let history = [(19, "", "", Some(7))];
+    let other = Saved::new(&["base:1"], "2026-11-22T00:00:00Z", json!({}), &history);
+    let tar = env.out("other.tar");
+    fs_err::write(&tar, other.archive()).unwrap();
+    let path = tar.to_str().unwrap();
+    let run = env.rbuild(["load", "-i", path]).ok();
+    let expected = format!(
+        "The image base:1 already exists, renaming the old one with ID {} to empty string\n\
+         Loaded image: base:1\n",
+        base.id()
+    );
+    assert_eq!(run.stdout, expected);
+    let run = env.rbuild(["load", "-i", path]).ok();
+    assert_eq!(run.stdout, "Loaded image: base:1\n");
+
+    env.rbuild(["rmi", "-f", "nope"])
+        .ok()
+        .says("No such image: nope:latest");
+    for (words, expected) in [
+        (
+            &["load", "-i", "no.tar"][..],
+            "open no.tar: no such file or directory",
+        ),
+        (
+            &["import", "no.tar"],
+            "open no.tar: no such file or directory",
+        ),
+        (
+            &["import", path, "Bad:1"],
+            "invalid reference format: repository name (library/Bad) must be lowercase",
+        ),
+        (
+            &["save", "-o", "/nodir/x.tar", "app:1"],
+            "failed to save image: invalid output path: stat /nodir: no such file or directory",
+        ),
+        (&["pull", "scratch"], "'scratch' is a reserved name"),
+        (
+            &["pull", "docker.io/library/scratch:1"],
+            "'scratch' is a reserved name",
+        ),
+        (
+            &["tag", "app:1"],
+            "rbuild: 'rbuild tag' requires 2 arguments",
+        ),
+        (
+            &["image", "nope"],
+            "rbuild: unknown command: rbuild image nope",
+        ),
+    ] {
+        env.rbuild(words).fails(1).says(expected);
+    }
+    env.rbuild(["images", "--quiet=maybe"])
+        .fails(125)
+        .says("invalid argument \"maybe\" for \"-q, --quiet\" flag: strconv.ParseBool: parsing");
+    let run = env.rbuild(["image"]).ok();
+    assert!(run.stderr.contains("Commands:"), "{}", run.report());
+
+    let format = [
+        "system",
+        "df",
+        "-v",
+        "--format",
+        "{{range .Images}}{{.ID}} {{.CreatedAt}};{{end}}",
+    ];
+    let run = env.rbuild(format).ok();
+    let first = format!("{} 2026-11-22 00:00:00 +0000 UTC;", other.id());
+    assert!(run.stdout.starts_with(&first), "{}", run.report());
+    let run = env.rbuild(["system", "df", "-v"]).ok();
+    assert!(run.stdout.contains(&other.short_id()) && !run.stdout.contains("sha256:"));
+    assert!(
+        run.stdout.contains("USAGE     SHARED\n"),
+        "{}",
+        run.report()
+    );
 }

@@ -332,7 +332,7 @@ fn wrong_ways_to_log_in() {
     );
     says(
         &["login", "--password-stdin", "127.0.0.1:1"],
-        "Must provide --username with --password-stdin",
+        "the --password-stdin option requires --username to be set",
     );
     says(
         &[
@@ -344,7 +344,7 @@ fn wrong_ways_to_log_in() {
             "--password-stdin",
             "127.0.0.1:1",
         ],
-        "--password and --password-stdin are mutually exclusive",
+        "conflicting options: cannot specify both --password and --password-stdin",
     );
     says(
         &["login", "-u", "a", "-p", "hunter2", "127.0.0.1:1"],

@@ -95,7 +95,9 @@ impl Store {
     ) -> Result<Vec<Removal>, ImageError> {
         let mut done = Vec::new();
         for id in ids {
-            for reference in names_of(listed, id) {
+            let (digests, tags): (Vec<_>, Vec<_>) =
+                names_of(listed, id).partition(|name| name.digest.is_some());
+            for reference in tags.into_iter().chain(digests) {
                 self.untag_locked(&reference)?;
                 done.push(Removal::Untagged(reference));
             }

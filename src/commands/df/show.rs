@@ -8,7 +8,7 @@ use rbuild_image::digest::DiffId;
 use rbuild_image::reference::Reference;
 use rbuild_template::{Missing, Shape, Template, Value};
 
-use super::super::images::shown_id;
+use super::super::images::{created_at, shown_id};
 use super::{Called, Kind, Usage, kind};
 use crate::environment::now;
 use crate::inventory::by_image;
@@ -37,7 +37,9 @@ const IMAGES: Listing = Listing {
     name: "*formatter.imageContext",
     titles: &[
         ("Containers", "CONTAINERS"),
+        ("CreatedAt", "CREATED AT"),
         ("CreatedSince", "CREATED"),
+        ("Digest", "DIGEST"),
         ("ID", "IMAGE ID"),
         ("Repository", "REPOSITORY"),
         ("SharedSize", "SHARED SIZE"),
@@ -99,7 +101,7 @@ impl Usage {
             "STATUS",
             "NAMES",
         ];
-        let images = IMAGES.show(IMAGES_TABLE, &self.images(workplace)?)?;
+        let images = IMAGES.show(IMAGES_TABLE, &self.images(workplace, false)?)?;
         let cache = CACHE.show(cache_table(called), &self.cache())?;
         Ok(format!(
             "Images space usage:\n\n{images}\nContainers space usage:\n\n{}\n\
@@ -115,7 +117,7 @@ impl Usage {
     /// All there is, in a template.
     pub(super) fn filled(&self, workplace: &Workplace, format: &str) -> Result<String, Failure> {
         let lists = [
-            ("Images", self.images(workplace)?),
+            ("Images", self.images(workplace, true)?),
             ("Containers", Vec::new()),
             ("Volumes", Vec::new()),
             ("BuildCache", self.cache()),
@@ -129,7 +131,7 @@ impl Usage {
     }
 
     /// An image's own and shared bytes are those of the store, compressed blobs and all.
-    fn images(&self, workplace: &Workplace) -> Result<Vec<Value>, Failure> {
+    fn images(&self, workplace: &Workplace, no_trunc: bool) -> Result<Vec<Value>, Failure> {
         let mut users: HashMap<DiffId, usize> = HashMap::new();
         for layer in self.parts.values().flat_map(|parts| &parts.layers) {
             *users.entry(*layer).or_default() += 1;
@@ -151,8 +153,10 @@ impl Usage {
             let tag = name.and_then(Reference::tag);
             let cells = [
                 "0",
+                &created.map_or_else(String::new, created_at),
                 &created.map_or_else(|| "N/A".to_owned(), |time| human_age(now() - time)),
-                &shown_id(&record.id.to_string(), false),
+                "",
+                &shown_id(&record.id.to_string(), no_trunc),
                 repository.as_deref().unwrap_or(NONE),
                 &human_size_4(shared),
                 &size,
