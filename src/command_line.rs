@@ -112,7 +112,7 @@ fn exit_code(error: &clap::Error, words: &[OsString]) -> i32 {
     };
     match error.kind() {
         // Docker shows help then.
-        ErrorKind::MissingSubcommand => 0,
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 0,
         ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => 1,
         _ if is_option => 125,
         _ => 1,

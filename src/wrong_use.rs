@@ -42,7 +42,8 @@ pub(crate) fn message(error: &clap::Error, words: &[OsString]) -> Option<String>
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let argument = argument(command, given(ContextKind::InvalidArg)?)?;
             let value = given(ContextKind::InvalidValue)?;
-            let is_missing = value.is_empty() && error.kind() == ErrorKind::InvalidValue;
+            let is_empty = |word: &OsString| word.as_encoded_bytes().ends_with(b"=");
+            let is_missing = value.is_empty() && !words.iter().any(is_empty);
             if is_missing {
                 return Some(with_usage(&needs_argument(argument, words)?));
             }
