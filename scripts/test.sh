@@ -74,8 +74,9 @@ packages() {
   need_packages ca-certificates gcc g++ libc6-dev make busybox-static tar curl jq python3 util-linux \
     uidmap docker-registry skopeo buildah umoci runc netavark apache2-utils mmdebstrap \
     debian-archive-keyring strace git openssh-client openssl zstd e2fsprogs qemu-user-static
-  # Its daemon is started by the tests themselves, on a socket of theirs.
+  # Their daemons are started by the tests themselves, on sockets of theirs.
   want_packages docker.io
+  want_packages podman
   scripts/test-users.sh
   # What it counts changes with its version, so that is fixed here. Without it one test skips.
   if [ ! -x "$RBUILD_TEST_DIVE" ]; then

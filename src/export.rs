@@ -1,17 +1,20 @@
 //! Writing what a build made to where `--output` says.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write};
 
 use rbuild_executor::{BuiltImage, Part, check_apart, export_directory, export_tar};
 use rbuild_image::archive::{
-    ArchiveImage, Durability, Output, save, write_file, write_oci, write_oci_folder,
+    ArchiveImage, Durability, Output, save, save_without, write_file, write_oci, write_oci_folder,
 };
 use rbuild_image::assemble::LayerBlobs;
+use rbuild_image::digest::{DiffId, Digest};
 use rbuild_image::error::ImageError;
 use rbuild_image::manifest::Descriptor;
+use rbuild_image::reference::Reference;
 
 use crate::destination::{Destination, Place};
-use crate::engine::Engine;
+use crate::engine::{Engine, Held};
 use crate::files_output::FilesOutput;
 use crate::image_output::Form;
 use crate::manifests::{self, Compression, Made};
@@ -146,7 +149,7 @@ impl Export<'_> {
     }
 
     fn engine(&self, context: Option<&str>, form: &Form) -> Result<Exported, Failure> {
-        let Some(engine) = Engine::find(context)? else {
+        let Some(engine) = Engine::find(context, self.stop)? else {
             if self.is_shown {
                 output::note(
                     "note: no Docker engine and no Podman listens here; the image is in rbuild's store\n",
@@ -154,16 +157,62 @@ impl Export<'_> {
             }
             return Ok(Exported::default());
         };
-        let target = self.target(form, Compression::None)?;
-        let image = ArchiveImage {
-            target: target.clone(),
-            names: form.names(self.tags)?,
+        let names = form.names(self.tags)?;
+        let [built] = self.images else {
+            let target = self.target(form, Compression::None)?;
+            self.load(&engine, &target, names, &BTreeSet::new())?;
+            return Ok(Exported::of(target));
         };
-        let store = &self.workplace.store;
-        engine.load(self.stop, |mut sink| {
-            Ok(save(store, &[image], &mut Output::Stream(&mut sink))?)
-        })?;
+        let target = self
+            .make(form, Compression::None, LayerBlobs::Known)?
+            .target;
+        let n_held = match engine.held(&built.config_digest, &built.layers)? {
+            Held::Image => {
+                engine.tag(&built.config_digest, &names)?;
+                return Ok(Exported::of(target));
+            }
+            Held::Layers(n_held) => n_held,
+        };
+        let blobs = manifests::layers(self.workplace, &target)?;
+        let layers: Vec<_> = built.layers.iter().zip(&blobs).collect();
+        let (held, missing) = layers.split_at(n_held.min(layers.len()));
+        self.bring(missing)?;
+        let mut omitted: BTreeSet<_> = held.iter().map(|(_, blob)| blob.digest).collect();
+        for (_, blob) in missing {
+            omitted.remove(&blob.digest);
+        }
+        let loaded = self.load(&engine, &target, names.clone(), &omitted);
+        if loaded.is_err() && !omitted.is_empty() && !self.stop.is_stopped() {
+            // What the engine had may be gone by now.
+            self.bring(held)?;
+            self.load(&engine, &target, names, &BTreeSet::new())?;
+        } else {
+            loaded?;
+        }
         Ok(Exported::of(target))
+    }
+
+    fn bring(&self, layers: &[(&DiffId, &Descriptor)]) -> Result<(), Failure> {
+        for (diff_id, blob) in layers {
+            self.workplace.layers.bring_blob(diff_id, blob)?;
+        }
+        Ok(())
+    }
+
+    fn load(
+        &self,
+        engine: &Engine<'_>,
+        target: &Descriptor,
+        names: Vec<Reference>,
+        omitted: &BTreeSet<Digest>,
+    ) -> Result<(), Failure> {
+        let store = &self.workplace.store;
+        let target = target.clone();
+        let image = ArchiveImage { target, names };
+        engine.load(|mut sink| {
+            let out = &mut Output::Stream(&mut sink);
+            Ok(save_without(store, &[image], omitted, out)?)
+        })
     }
 
     /// Calls `write` with the files of all platforms and the time that they are to have.

@@ -4,7 +4,7 @@
 use rbuild_executor::BuiltImage;
 use rbuild_image::assemble::{AssembleOptions, LayerBlobs, PulledLayers, assemble, assemble_index};
 use rbuild_image::digest::Digest;
-use rbuild_image::manifest::{Annotations, Descriptor, Index};
+use rbuild_image::manifest::{Annotations, Descriptor, Document, Index, MAX_MANIFEST_BYTES};
 use rbuild_image::media::{DOCKER_MANIFEST, Format};
 
 pub(crate) use rbuild_image::layer::{Compression, Method};
@@ -88,6 +88,19 @@ pub(crate) fn make_form(
         made.target.annotations = of_index(Level::IndexDescriptor);
     }
     Ok(made)
+}
+
+/// Returns the blobs of the layers that a manifest in the store names.
+pub(crate) fn layers(
+    workplace: &Workplace,
+    manifest: &Descriptor,
+) -> Result<Vec<Descriptor>, Failure> {
+    let store = &workplace.store;
+    let bytes = store.read_blob(&manifest.digest, MAX_MANIFEST_BYTES)?;
+    Ok(match Document::parse(&bytes, &manifest.media_type)? {
+        Document::Manifest(manifest) => manifest.layers,
+        Document::Index(_) => Vec::new(),
+    })
 }
 
 fn join(

@@ -496,3 +496,18 @@ fn old_archives_are_read() {
         );
     }
 }
+
+/// Some programs forget the padding of the last file, and the end.
+#[test]
+fn what_follows_the_last_file_may_be_missing() {
+    let content = BTreeMap::from([(b"f".to_vec(), vec![7; 700])]);
+    let whole = write_tar(&[file("f", &[7; 700])], &content);
+    let end = 512 + 700;
+    let read_cut = |at: usize| read(&whole[..at]).map(|unpacked| unpacked.index.entries().len());
+    for at in [end, 512 + 1024, 512 + 1536] {
+        assert_eq!(read_cut(at).unwrap(), 1, "{at}");
+    }
+    for at in [end - 1, end + 1, 512 + 1023, 512] {
+        read_cut(at).unwrap_err();
+    }
+}

@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ALL_VERSIONS, ClientConfig};
 
 use crate::error::RegistryError;
+use crate::secured::TlsFiles;
 use crate::url::Origin;
 use crate::verifier::{Anyone, Authorities};
 
@@ -49,6 +50,25 @@ impl HostCertificates {
             }
         }
         Ok(certificates)
+    }
+
+    /// Reads files that are named one by one.
+    ///
+    /// # Errors
+    /// As for [`HostCertificates::read`].
+    pub(crate) fn of_files(files: &TlsFiles) -> Result<Self, RegistryError> {
+        let authorities = match &files.authorities {
+            Some(path) => read_certificates(path)?,
+            None => Vec::new(),
+        };
+        let client = match &files.client {
+            Some((certificate, key)) => Some(read_client(certificate, key)?),
+            None => None,
+        };
+        Ok(Self {
+            authorities,
+            client,
+        })
     }
 
     /// Returns a TLS configuration that trusts these authorities and the `system`'s.

@@ -25,30 +25,43 @@ fn build(env: &TestEnv, host: &str, args: &[&str]) -> Run {
     Run::of(command.args(args).arg(context))
 }
 
-/// Answers one request and returns its first line and the chunks of its body.
+/// Knows no image; answers the first archive that comes, and returns the first line of its request and
+/// the chunks of its body.
 fn serve(socket: &Path, answer: &'static str) -> JoinHandle<(String, Vec<u8>)> {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut input = BufReader::new(stream.try_clone().unwrap());
-        let next = |input: &mut BufReader<_>| {
-            let mut line = String::new();
-            input.read_line(&mut line).unwrap();
-            line.trim_end().to_owned()
-        };
-        let request = next(&mut input);
-        while !next(&mut input).is_empty() {}
-        let mut body = Vec::new();
         loop {
-            let length = u64::from_str_radix(&next(&mut input), 16).unwrap();
-            input.by_ref().take(length).read_to_end(&mut body).unwrap();
-            assert_eq!(next(&mut input), "");
-            if length == 0 {
-                break;
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut input = BufReader::new(stream.try_clone().unwrap());
+            let next = |input: &mut BufReader<_>| {
+                let mut line = String::new();
+                input.read_line(&mut line).unwrap();
+                line.trim_end().to_owned()
+            };
+            loop {
+                let request = next(&mut input);
+                if request.is_empty() {
+                    break;
+                }
+                while !next(&mut input).is_empty() {}
+                if request.starts_with("GET") {
+                    let nothing = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}";
+                    stream.write_all(nothing.as_bytes()).unwrap();
+                    continue;
+                }
+                let mut body = Vec::new();
+                loop {
+                    let length = u64::from_str_radix(&next(&mut input), 16).unwrap();
+                    input.by_ref().take(length).read_to_end(&mut body).unwrap();
+                    assert_eq!(next(&mut input), "");
+                    if length == 0 {
+                        break;
+                    }
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+                return (request, body);
             }
         }
-        stream.write_all(answer.as_bytes()).unwrap();
-        (request, body)
     })
 }
 
@@ -79,9 +92,12 @@ fn an_engine_that_fails_or_is_not_there() {
     build(&env, &host, &[])
         .fails(1)
         .says("cannot reach the engine");
-    build(&env, "ssh://host", &[])
+    build(&env, "fd://3", &[])
         .fails(1)
-        .says("does not reach the engine at ssh://host");
+        .says("does not reach the engine at fd://3");
+    build(&env, "ssh://me:secret@host", &[])
+        .fails(1)
+        .says("is not of the form");
     for (answer, text) in [
         (
             "HTTP/1.1 200 OK\r\n\r\n{\"error\":\"no space left\"}\n",

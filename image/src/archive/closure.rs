@@ -1,6 +1,6 @@
 //! Everything that an image needs to be whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::error::ImageError;
@@ -67,6 +67,12 @@ impl Closure {
             }
         }
         Ok(())
+    }
+
+    /// Does without some blobs.
+    pub(super) fn leave_out(&mut self, omitted: &BTreeSet<Digest>) {
+        self.blobs.retain(|digest, _| !omitted.contains(digest));
+        self.missing.retain(|blob| !omitted.contains(&blob.digest));
     }
 
     /// Returns whether the store has the blob.

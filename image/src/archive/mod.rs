@@ -30,7 +30,7 @@ pub use folder::write_oci_folder;
 pub use import::{ImportOptions, import};
 pub use load::{Loaded, load, load_folder};
 pub use output::{Durability, Output, write_file};
-pub use save::{save, write_oci};
+pub use save::{save, save_without, write_oci};
 
 /// An image to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,12 @@
 //! Writing images as one archive.
 
+use std::collections::BTreeSet;
+
 use super::closure::Closure;
 use super::docker::DockerImage;
 use super::tar_out::TarOut;
 use super::{ArchiveImage, Output};
+use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::layout::{name_of, with_name};
 use crate::manifest::{Descriptor, Index, Manifest};
@@ -27,7 +30,21 @@ pub fn save(
     images: &[ArchiveImage],
     out: &mut Output<'_>,
 ) -> Result<(), ImageError> {
-    let contents = ArchiveContents::gather(store, images)?;
+    save_without(store, images, &BTreeSet::new(), out)
+}
+
+/// Writes what [`save`] does, without some blobs: for an engine that has what they unpack to. They
+/// need not be in the store.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_without(
+    store: &Store,
+    images: &[ArchiveImage],
+    omitted: &BTreeSet<Digest>,
+    out: &mut Output<'_>,
+) -> Result<(), ImageError> {
+    let contents = ArchiveContents::gather_without(store, images, omitted)?;
     let mut tar = TarOut::new(out);
     contents.write_blobs(store, &mut tar)?;
     tar.file("index.json", &contents.index().to_bytes())?;
@@ -69,6 +86,14 @@ struct ArchiveEntry {
 impl ArchiveContents {
     /// Images that are given twice are written once, with all their names.
     pub(super) fn gather(store: &Store, images: &[ArchiveImage]) -> Result<Self, ImageError> {
+        Self::gather_without(store, images, &BTreeSet::new())
+    }
+
+    fn gather_without(
+        store: &Store,
+        images: &[ArchiveImage],
+        omitted: &BTreeSet<Digest>,
+    ) -> Result<Self, ImageError> {
         let mut contents = Self {
             closure: Closure::default(),
             entries: Vec::new(),
@@ -89,6 +114,7 @@ impl ArchiveContents {
             }
             let n_before = contents.closure.manifests.len();
             contents.closure.add(store, &image.target)?;
+            contents.closure.leave_out(omitted);
             if let Some(missing) = contents.closure.missing.first() {
                 return Err(ImageError::MissingBlob {
                     digest: missing.digest,

@@ -150,10 +150,12 @@ impl<R: BufRead> TarReader<R> {
         }
         let padding = std::mem::take(&mut self.padding);
         let mut block = [0; BLOCK];
-        if self.read_full(&mut block[..padding])? < padding {
-            return Err(ends_early());
+        match self.read_full(&mut block[..padding])? {
+            // Nothing is lost: some programs forget what comes behind the last file.
+            0 => Ok(()),
+            n_bytes if n_bytes == padding => Ok(()),
+            _ => Err(ends_early()),
         }
-        Ok(())
     }
 
     /// Returns the next header; `None` at the end marker, or where the input ends between entries.

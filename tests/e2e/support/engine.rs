@@ -5,14 +5,17 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::registry::Registry;
-use super::{find, is_root, janitor};
+use super::registry::{Registry, free_port};
+use super::{find, have, is_root, janitor};
+use crate::push::make_certificate;
 
 /// A running engine; ends with the process.
 #[derive(Debug)]
 pub(crate) struct Engine {
     socket: PathBuf,
     client: PathBuf,
+    /// Where it listens with TLS; its authority, certificate and key are Docker's files there.
+    pub(crate) tls: Option<(String, PathBuf)>,
 }
 
 impl Engine {
@@ -38,7 +41,22 @@ impl Engine {
             .into_parts()
             .0;
         let socket = dir.join("sock");
-        let mut child = Command::new(daemon)
+        let tls = have("openssl").then(|| {
+            let files = dir.join("tls");
+            fs_err::create_dir(&files).unwrap();
+            make_certificate(&files.join("cert.pem"), &files.join("key.pem"));
+            fs_err::copy(files.join("cert.pem"), files.join("ca.pem")).unwrap();
+            (format!("127.0.0.1:{}", free_port()), files)
+        });
+        let mut command = Command::new(daemon);
+        if let Some((address, files)) = &tls {
+            command.args(["--tlsverify", &format!("--host=tcp://{address}")]);
+            for (option, file) in [("tlscacert", "ca"), ("tlscert", "cert"), ("tlskey", "key")] {
+                let file = files.join(format!("{file}.pem"));
+                command.arg(format!("--{option}={}", file.display()));
+            }
+        }
+        let mut child = command
             .arg(format!("--data-root={}", dir.join("root").display()))
             .arg(format!("--exec-root={}", dir.join("exec").display()))
             .arg(format!("--pidfile={}", dir.join("pid").display()))
@@ -55,7 +73,11 @@ impl Engine {
             .stderr(log)
             .spawn()
             .ok()?;
-        let engine = Self { socket, client };
+        let engine = Self {
+            socket,
+            client,
+            tls,
+        };
         for _ in 0..150 {
             if engine
                 .command(&["version"])

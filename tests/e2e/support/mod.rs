@@ -8,6 +8,7 @@ pub(crate) mod env;
 pub(crate) mod image;
 pub(crate) mod janitor;
 pub(crate) mod peers;
+pub(crate) mod podman;
 pub(crate) mod probe;
 pub(crate) mod processes;
 pub(crate) mod registry;
