@@ -48,4 +48,7 @@ echo "details: $work/log, $work/results.json"
 passed=$(jq '.totals.ALL.pass' "$work/results.json")
 total=$(jq '.cases | length' "$work/results.json")
 echo "corpus: $passed of $total cases pass ($CORPUS_MIN_PASS must)"
-[ "$passed" -ge "$CORPUS_MIN_PASS" ]
+[ "$passed" -ge "$CORPUS_MIN_PASS" ] && exit
+jq -r '.cases | to_entries[] | select(.value.status | IN("pass", "skip") | not) | "case failed: \(.key)"' \
+  "$work/results.json"
+exit 1

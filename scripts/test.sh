@@ -3,7 +3,8 @@
 #
 # Installs what the tests need, makes users and base images for them, then runs the stages below in
 # turn; a failed stage does not keep the next ones from running. Asks nothing, may run again at any
-# time, ends after an hour at the latest. With arguments only those stages run.
+# time, ends after an hour at the latest. With arguments only those stages run. The summary at the end
+# has what failed, so that the end of a log is enough to know it.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/thresholds.sh
@@ -16,6 +17,8 @@ export RBUILD_TEST_DIVE=$WORK/dive-$DIVE_VERSION/bin/dive
 rbuild=$(target_dir)/release/rbuild
 started=$SECONDS
 readonly LIMIT=3600
+# Lines about a failed stage in the summary.
+readonly MOST=15
 summary=()
 failed=0
 
@@ -28,7 +31,7 @@ fi
 
 # stage NAME SECONDS COMMAND...: runs a function or command below a time limit, remembers the outcome.
 stage() {
-  local name=$1 limit=$2 start=$SECONDS log=$WORK/logs/$1.log verdict=ok left
+  local name=$1 limit=$2 start=$SECONDS log=$WORK/logs/$1.log verdict=ok left status=0
   shift 2
   if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $name "* ]]; then return; fi
   left=$((LIMIT - (SECONDS - started)))
@@ -36,21 +39,79 @@ stage() {
   note "$name"
   if [ "$limit" -le 0 ]; then
     verdict="FAILED (no time left)"
+    : > "$log"
   else
     # The time limit ends the whole process group, and with it everything that was started.
     export -f "${1?}"
-    if ! timeout --kill-after=20 "$limit" bash -c 'set -euo pipefail; "$@"' stage "$@" \
-      > "$log" 2>&1 < /dev/null; then
-      verdict=FAILED
-    fi
+    timeout --kill-after=20 "$limit" bash -c 'set -euo pipefail; "$@"' stage "$@" \
+      > "$log" 2>&1 < /dev/null || status=$?
+    case $status in
+      0) ;;
+      124 | 137) verdict="FAILED (time limit of $limit s)" ;;
+      *) verdict=FAILED ;;
+    esac
     if [ "$verdict" = ok ]; then
       grep -E '^(SKIPPED|warning: no |corpus:|hadolint:|[0-9]+ cases|[0-9]+/[0-9]+|Done )' "$log" || true
     else
       tail -n 60 "$log"
     fi
   fi
-  [ "$verdict" = ok ] || failed=1
   summary+=("$(printf '%-12s %6s s  %s%s' "$name" $((SECONDS - start)) "$verdict" "$(counts "$log")")")
+  if [ "$verdict" != ok ]; then
+    failed=1
+    if [ -s "$log" ]; then summary+=("$(failures "$log" | sed 's/^/    /')"); fi
+  fi
+}
+
+# What failed, from a stage's log, in a few lines: a test with where it panicked and what it said.
+failures() {
+  local found
+  found=$(awk '
+    function add(text) { if (!known[text]++) lines[n++] = substr(text, 1, 400) }
+    # Of the fuzzer: what is indented after it is about the target.
+    { if (/^FAILED fuzz target /) about = 1; else if (!/^  /) about = 0 }
+    about { lines[n++] = $0; fuzzed = 1; next }
+    # A panic has two lines, of which the first names the thread, and that is the test.
+    said != "" { if ($0 != "") panic[said] = panic[said] " " $0; said = "" }
+    / panicked at / {
+      said = $0
+      if (!sub(/^.*thread ./, "", said)) next
+      sub(/. (\([0-9]+\) )?panicked at .*/, "", said)
+      if (said in panic && said != "main") { said = ""; next }
+      panic[said] = $0
+      sub(/^.*panicked at /, "panicked at ", panic[said])
+      last = said
+      next
+    }
+    /^(minimal failing input:| +left: | +right: )/ && last in panic { panic[last] = panic[last] " " $0; next }
+    # The tests of the sandbox are their own harness, in one thread.
+    /^test .* \.\.\. FAILED$/ {
+      add($2 " FAILED")
+      if ("main" in panic) { panic[$2] = panic["main"]; delete panic["main"] }
+      next
+    }
+    # Of compilers, with the place.
+    /^error: (could not compile|test failed|[0-9]+ targets? failed|aborting|doctest failed)/ { next }
+    /^error(\[[A-Z0-9]+\])?: / || /^Diff in / { add($0); next }
+    /^ +--> / { sub(/^ +--> /, "  at "); add($0); next }
+    # Of the suites.
+    /^(must pass |case failed: |differs and is not listed: |is listed and does not differ: )/ ||
+    /^(not listed: |listed, but no difference: )/ { add($0); next }
+    END {
+      for (i = 0; i < n; i++) {
+        test = lines[i]
+        if (sub(/ FAILED$/, "", test) && test in panic) {
+          lines[i] = substr(lines[i] ": " panic[test], 1, 600)
+          delete panic[test]
+        }
+        print lines[i]
+      }
+      for (test in panic) if (!fuzzed) print substr(test " " panic[test], 1, 600)
+    }' "$1")
+  [ -n "$found" ] || found=$(tail -n 5 "$1" | cut -c 1-300)
+  printf '%s\n' "$found" | awk -v most="$MOST" '
+    NR <= most
+    END { if (NR > most) print "and " NR - most " more lines: see the log" }'
 }
 
 # What a log says about numbers of tests.
@@ -107,6 +168,8 @@ unit() {
   local status=0 shared
   shared=$(shared_dir)
   export RBUILD_CORPUS=${shared:+$shared/corpus}
+  # Properties are tried on the same inputs each time; `cargo test` by itself takes others.
+  export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
   if [ -n "$shared" ]; then export RBUILD_SHARED=$shared; fi
   cargo test --workspace --exclude rbuild --locked --no-fail-fast || status=1
   cargo test --package rbuild --bins --test golden --test architecture --locked --no-fail-fast ||
@@ -131,7 +194,7 @@ end_to_end() {
 corpus() { scripts/corpus.sh "$1"; }
 differential() { scripts/differential.sh "$1"; }
 torture() { scripts/torture.sh "$1"; }
-fuzz() { scripts/fuzz.sh "$1"; }
+fuzz() { scripts/fuzz.sh fixed; }
 hadolint() { scripts/hadolint.sh "$1"; }
 bench() { scripts/bench.sh "$1"; }
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet; }
@@ -149,7 +212,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --l
   stage torture 1200 torture "$rbuild"
   stage hadolint 300 hadolint "$rbuild"
   stage bench 120 bench "$rbuild"
-  stage fuzz $((900 + 8 * FUZZ_SECONDS)) fuzz "$FUZZ_SECONDS"
+  stage fuzz $((900 + 8 * FUZZ_SECONDS)) fuzz
   stage documentation 600 documentation
 
   note "summary ($((SECONDS - started)) s)"

@@ -7,5 +7,23 @@
 CORPUS_MIN_PASS=538
 # Cases of the torture suite that must pass are listed by name in scripts/torture-required.txt.
 
-# Seconds a fuzz target runs in a test run.
-FUZZ_SECONDS=60
+# Inputs that each fuzz target tries in a test run: about a minute's worth.
+declare -A FUZZ_RUNS=(
+  [agent]=500000
+  [answers]=1200000
+  [archives]=60000
+  [dockerignore]=1300000
+  [expansion]=1500000
+  [layer_index]=300000
+  [manifests]=350000
+  [parser]=250000
+  [planner]=120000
+  [references]=280000
+  [remotes]=2000000
+  [tar_ingest]=100000
+  [terminal]=3000000
+)
+# Seconds after which a target ends there, whatever it has done by then.
+FUZZ_SECONDS=120
+# Targets that start threads.
+FUZZ_THREADED=(agent archives tar_ingest)

@@ -41,14 +41,15 @@ run() {
 
 # judge NAME MISSING: MISSING is the verdict of required cases that were not run.
 judge() {
-  local case verdict
+  local case verdict why
   while read -r case; do
     case $case in "" | "#"*) continue ;; esac
     verdict=$(jq -r --arg id "$case" '.cases[] | select(.id == $id) | .verdict' "$work/$1.json")
     case ${verdict:-$2} in
       pass | skip) ;;
       *)
-        echo "must pass ($1): $case: ${verdict:-was not run}"
+        why=$(jq -r --arg id "$case" '.cases[] | select(.id == $id) | .why // ""' "$work/$1.json" | head -n 1)
+        echo "must pass ($1): $case: ${verdict:-was not run}${why:+: $why}"
         failed=1
         ;;
     esac
