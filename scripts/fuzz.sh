@@ -35,9 +35,16 @@ build=${CARGO_TARGET_DIR:-$REPO/target}/fuzz
 cargo +nightly build --quiet --manifest-path fuzz/Cargo.toml --release --target "$host" \
   --target-dir "$build"
 
-# Layers and stores are written to memory if there is such a place.
+# Layers and stores are written to memory if there is such a place. The path counts, too: a fixed run
+# has always the same, unless another one is under way.
 if [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/rbuild-fuzz.XXXXXX")
+scratch=${TMPDIR:-/tmp}/rbuild-fuzz.$(id -u)
+[ "$seconds" != fixed ] || mkdir -m 700 "$scratch" 2>/dev/null || true
+if [ "$seconds" = fixed ] && [ -O "$scratch" ] && [ ! -L "$scratch" ] && exec 9< "$scratch" && flock -n 9; then
+  rm -rf "${scratch:?}"/*
+else
+  scratch=$(mktemp -d "$scratch.XXXXXX")
+fi
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/tmp" "$scratch/found"
 export TMPDIR=$scratch/tmp
@@ -58,7 +65,7 @@ if [ "$seconds" = fixed ]; then
   else
     warn "no C compiler: fixed runs may differ"
   fi
-  if chrt --fifo 1 true 2>/dev/null; then
+  if unshare --pid --fork chrt --fifo 1 true 2>/dev/null; then
     is_ordered=1
   else
     warn "the order of threads cannot be fixed here: runs of ${FUZZ_THREADED[*]} may differ"
@@ -73,9 +80,10 @@ fuzz_one() {
     found=$scratch/found/$target
     options=(-runs="${FUZZ_RUNS[$target]:-100000}" -max_total_time="$FUZZ_SECONDS" -seed=1 -reload=0
       -seed_inputs="$(IFS=, && echo "${seeds[*]}")")
-    # Threads of which each runs until it waits.
+    # Threads of which each runs until it waits, in a process of number 2, which is in names of files.
     if [ -n "$is_ordered" ] && [[ " ${FUZZ_THREADED[*]} " == *" $target "* ]]; then
-      around+=(chrt --fifo 1 taskset --cpu-list "$2")
+      around+=(unshare --pid --fork --kill-child sh -c '"$@"; exit $?' sh
+        chrt --fifo 1 taskset --cpu-list "$2")
     fi
   else
     options=("fuzz/seeds/$target" -max_total_time="$seconds" -seed="${FUZZ_SEED:-1}")
@@ -101,7 +109,7 @@ report() {
   input=$(sed -n 's/^artifact_prefix=.*Test unit written to //p' "$log" | tail -n 1)
   echo "FAILED fuzz target $1"
   grep -a -A 1 -E "panicked at |ERROR: libFuzzer" "$log" |
-    grep -a -v -e '^--$' -e 'deadly signal' -e 'RUST_BACKTRACE' -e '^ *#' -e '^ *$' |
+    grep -a -v -e '^--$' -e 'deadly signal' -e 'RUST_BACKTRACE' -e '^NOTE:' -e '^ *#' -e '^ *$' |
     head -n 6 | cut -c 1-400 | sed 's/^/  /'
   if [ ! -s "$input" ]; then
     echo "  no input was kept"
