@@ -1,11 +1,15 @@
 """File trees in image archives: what is compared between tools, and with what must be there."""
 
+import gzip
 import hashlib
+import io
 import json
 import shutil
 import subprocess
 import tarfile
 import tempfile
+
+BUFFER = 1 << 20
 
 # What builders need while a RUN runs and may leave in a layer.
 SCAFFOLD = ("dev", "proc", "sys", "run", "etc/hosts", "etc/resolv.conf", "etc/hostname")
@@ -41,19 +45,24 @@ def apply_layer(tree, stream):
     stream.seek(0)
     if magic == b"\x28\xb5\x2f\xfd":
         unpack_zstd(tree, stream)
-        return
-    mode = "r|gz" if magic[:2] == b"\x1f\x8b" else "r|"
-    with tarfile.open(fileobj=stream, mode=mode) as layer:
+    elif magic[:2] == b"\x1f\x8b":
+        apply_tar(tree, gzip.GzipFile(fileobj=io.BufferedReader(stream, BUFFER)))
+    else:
+        apply_tar(tree, stream)
+
+
+def apply_tar(tree, stream):
+    # Without large buffers Python is slower than the builders.
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=BUFFER) as layer:
         apply_entries(tree, layer)
 
 
 def unpack_zstd(tree, stream):
     with tempfile.TemporaryFile() as packed:
-        shutil.copyfileobj(stream, packed, 1 << 20)
+        shutil.copyfileobj(stream, packed, BUFFER)
         packed.seek(0)
         with subprocess.Popen(["zstd", "-dc"], stdin=packed, stdout=subprocess.PIPE) as process:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as layer:
-                apply_entries(tree, layer)
+            apply_tar(tree, process.stdout)
 
 
 def apply_entries(tree, layer):
@@ -83,7 +92,7 @@ def describe(layer, entry, added, tree):
     if entry.isreg():
         digest = hashlib.sha256()
         source = layer.extractfile(entry)
-        while chunk := source.read(1 << 20):
+        while chunk := source.read(BUFFER):
             digest.update(chunk)
         kind, content, size = "file", digest.hexdigest(), entry.size
     elif entry.isdir():
