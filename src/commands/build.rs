@@ -37,6 +37,13 @@ pub(crate) fn run(root: &Path, options: &BuildArguments) -> Result<(), Failure> 
     }
     let start = Instant::now();
     let destinations = Destinations::read(options)?;
+    if let Some(file) = &options.iidfile {
+        // Whoever reads it after a failure must not take an earlier image for this one's.
+        match fs_err::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
     let cap = Cap::read()?;
     let secrets = Arc::new(secrets::parse_all(&options.secret)?);
     // The sandbox is entered while this process has one thread; fetching starts others.

@@ -416,3 +416,171 @@ fn what_rbuild_does_not_do_is_said() {
         output(&env, &context, option).ok();
     }
 }
+
+/// What `--metadata-file` and `--iidfile` get, with an output.
+fn told(env: &TestEnv, context: &Path, args: &[&str]) -> (Value, String) {
+    let mut command = env.command();
+    command.args(["build", "--iidfile", "iid", "--metadata-file", "meta.json"]);
+    Run::of(command.args(args).arg(context)).ok();
+    let metadata = fs_err::read(env.out("meta.json")).unwrap();
+    let id = fs_err::read_to_string(env.out("iid")).unwrap();
+    (serde_json::from_slice(&metadata).unwrap(), id)
+}
+
+#[test]
+fn other_programs_are_told_what_was_made() {
+    let env = TestEnv::new();
+    let context = env.context(
+        "ctx",
+        &[("Dockerfile", "FROM scratch\nCOPY a /\n"), ("a", "1\n")],
+    );
+    let id = env.build(&context, &[]);
+    let mut builds = Vec::new();
+    for (output, archive) in [
+        ("type=oci,dest=oci.tar", Some("oci.tar")),
+        ("type=oci,dest=layout,tar=false", Some("layout")),
+        ("type=docker,dest=docker.tar", Some("docker.tar")),
+        ("type=image,compression=zstd", None),
+    ] {
+        let (metadata, iid) = told(&env, &context, &["-t", "app:1", "-o", output]);
+        assert_eq!(iid, id, "{output}");
+        assert_eq!(metadata["containerimage.config.digest"], *id, "{output}");
+        assert_eq!(metadata["image.name"], "docker.io/library/app:1");
+        let descriptor = &metadata["containerimage.descriptor"];
+        assert_eq!(metadata["containerimage.digest"], descriptor["digest"]);
+        let digest = descriptor["digest"].as_str().unwrap();
+        if let Some(archive) = archive {
+            let archive = env.out(archive);
+            let image = match archive.is_dir() {
+                true => Image::all_from_layout(&archive).remove(0),
+                false => Image::from_archive(&archive),
+            };
+            assert_eq!(digest, image.digest, "{output}");
+        }
+        let blob = digest.strip_prefix("sha256:").unwrap();
+        let blob = fs_err::metadata(env.store().join("blobs/sha256").join(blob)).unwrap();
+        assert_eq!(descriptor["size"], blob.len(), "{output}");
+        assert_eq!(
+            descriptor["mediaType"],
+            "application/vnd.oci.image.manifest.v1+json"
+        );
+        builds.push(metadata["buildx.build.ref"].as_str().unwrap().to_owned());
+    }
+    // No manifest was needed: there is the image's ID only.
+    for output in ["type=image", "type=local,dest=files", "type=tar,dest=a.tar"] {
+        let (metadata, iid) = told(&env, &context, &["-o", output]);
+        assert_eq!(iid, id, "{output}");
+        assert_eq!(metadata["containerimage.digest"], *id, "{output}");
+        assert!(metadata["containerimage.descriptor"].is_null(), "{output}");
+        assert!(metadata["image.name"].is_null(), "{output}");
+        builds.push(metadata["buildx.build.ref"].as_str().unwrap().to_owned());
+    }
+    let n_builds = builds.len();
+    builds.sort();
+    builds.dedup();
+    assert_eq!(builds.len(), n_builds, "builds share a name");
+
+    let many = [
+        "--platform=linux/amd64,linux/arm64",
+        "-o",
+        "type=oci,dest=many.tar",
+    ];
+    let (metadata, _) = told(&env, &context, &many);
+    assert!(metadata["containerimage.config.digest"].is_null());
+    let descriptor = &metadata["containerimage.descriptor"];
+    assert_eq!(
+        descriptor["mediaType"],
+        "application/vnd.oci.image.index.v1+json"
+    );
+    assert_eq!(metadata["containerimage.digest"], descriptor["digest"]);
+
+    // After a failure there is no ID of an earlier build.
+    assert!(env.out("iid").exists());
+    let wrong = env.context("wrong", &[("Dockerfile", "FROM scratch\nCOPY none /\n")]);
+    let mut command = env.command();
+    Run::of(command.args(["build", "--iidfile", "iid"]).arg(wrong)).fails(1);
+    assert!(!env.out("iid").exists());
+}
+
+/// Two machines push by digest, a third joins what they told it.
+#[test]
+fn runners_push_by_digest_and_another_joins() {
+    use crate::support::registry::{Door, Registry};
+    need!(
+        Registry::shared().is_some(),
+        "this needs docker-registry, skopeo and busybox-static"
+    );
+    let registry = Registry::behind(&Door::default());
+    let name = format!("{}/team/app", registry.address);
+    let fields = "push-by-digest=true,name-canonical=true,push=true";
+    let digests = ["amd64", "arm64"].map(|architecture| {
+        let runner = TestEnv::new();
+        let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY a /$TARGETARCH\n";
+        let context = runner.context("ctx", &[("Dockerfile", dockerfile), ("a", "1\n")]);
+        let platform = format!("--platform=linux/{architecture}");
+        // The name may come in both ways.
+        let (output, tag) = match architecture {
+            "amd64" => (format!("type=image,name={name},{fields}"), vec![]),
+            _ => (format!("type=image,{fields}"), vec!["-t", name.as_str()]),
+        };
+        let args = [&["-o", output.as_str(), platform.as_str()][..], &tag].concat();
+        let (metadata, id) = told(&runner, &context, &args);
+        assert_eq!(metadata["image.name"], name.as_str());
+        assert_eq!(metadata["containerimage.config.digest"], *id);
+        let digest = metadata["containerimage.digest"].as_str().unwrap();
+        let canonical = format!("{name}@{digest}");
+        runner.rbuild(["inspect", &canonical]).ok();
+        digest.to_owned()
+    });
+    let tags = || {
+        let run = Run::of(Command::new("skopeo").args([
+            "list-tags",
+            "--tls-verify=false",
+            &format!("docker://{name}"),
+        ]));
+        run.stdout
+    };
+    assert!(!tags().contains("latest"), "{}", tags());
+
+    let joiner = TestEnv::new();
+    let mut create = vec!["imagetools".to_owned(), "create".to_owned()];
+    for tag in ["1.2.3", "latest"] {
+        create.extend(["-t".to_owned(), format!("{name}:{tag}")]);
+    }
+    create.extend(digests.iter().map(|digest| format!("{name}@{digest}")));
+    joiner.rbuild(&create).ok();
+    let index = crate::push::raw(&format!("{name}:1.2.3"));
+    assert_eq!(index, crate::push::raw(&format!("{name}:latest")));
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let entries = index["manifests"].as_array().unwrap();
+    let found: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let architecture = entry["platform"]["architecture"].as_str().unwrap();
+            (architecture, entry["digest"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [("amd64", digests[0].as_str()), ("arm64", &digests[1])]
+    );
+    // Others see one image for both.
+    let source = format!("docker://{name}:1.2.3");
+    for architecture in ["amd64", "arm64"] {
+        let chosen = format!("--override-arch={architecture}");
+        let shown = skopeo(&[&chosen, "inspect", "--tls-verify=false", &source]);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        assert_eq!(shown["Architecture"], architecture);
+    }
+    let copy = format!("oci:{}:all", joiner.out("copy").display());
+    skopeo(&[
+        "copy",
+        "-q",
+        "--all",
+        "--src-tls-verify=false",
+        &source,
+        &copy,
+    ]);
+    let images = Image::all_from_layout(&joiner.out("copy"));
+    assert!(images[0].has("amd64") && images[1].has("arm64"));
+}
