@@ -1,27 +1,33 @@
 //! Base images: from the store, from a registry, from OCI layouts; and their layers when they are
 //! needed.
 
-use std::io::Read;
+use std::io::{Read, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rbuild_image::config::ImageConfig;
+use rbuild_image::digest::DiffId;
 use rbuild_image::error::ImageError;
 use rbuild_image::layer::{BlobFetcher, Origin as LayerOrigin};
 use rbuild_image::layout::{self, Layout};
 use rbuild_image::manifest::{Descriptor, Document};
 use rbuild_image::platform::Platform;
-use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
+use rbuild_image::record::{Fetched, ImageRecord, Origin, PlatformImage};
 use rbuild_image::reference::Reference;
 use rbuild_image::select::{Chosen, choose};
+use rbuild_image::store::Pin;
 use rbuild_planner::{BaseImage, BaseImages, BaseQuery};
-use rbuild_registry::{BlobReader, Client, RegistryError};
+use rbuild_registry::{BlobReader, Client, RegistryError, Resolved};
 
 use crate::environment;
 use crate::progress::Progress;
 use crate::report::{Failure, chain};
 use crate::workplace::{MAX_CONFIG, Workplace};
+
+/// Largest part of an attestation that is pulled, in bytes.
+const MAX_STATEMENT: u64 = 128 << 20;
 
 /// Kinds of places that layers come from.
 const LAYOUT: &str = "oci-layout";
@@ -31,6 +37,7 @@ pub(crate) const REGISTRY: &str = "registry";
 /// needed: most builds need none.
 pub(crate) struct Origins {
     client: OnceLock<Result<Client, String>>,
+    is_cancelled: AtomicBool,
     observer: Arc<OnceLock<Observer>>,
 }
 
@@ -48,6 +55,7 @@ impl Origins {
     pub(crate) fn new() -> Self {
         Self {
             client: OnceLock::new(),
+            is_cancelled: AtomicBool::new(false),
             observer: Arc::default(),
         }
     }
@@ -67,6 +75,7 @@ impl Origins {
 
     /// Breaks off what registries are asked, in every thread.
     pub(crate) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::SeqCst);
         if let Some(Ok(client)) = self.client.get() {
             client.cancel();
         }
@@ -78,19 +87,25 @@ impl Origins {
             let settings = environment::registry_settings().map_err(|error| error.to_string())?;
             Client::new(settings).map_err(|error| chain(&error))
         };
-        self.client.get_or_init(make).as_ref().map_err(Clone::clone)
+        let client = self.client.get_or_init(make).as_ref();
+        if let Ok(client) = client
+            && self.is_cancelled.load(Ordering::SeqCst)
+        {
+            client.cancel();
+        }
+        client.map_err(Clone::clone)
     }
 }
 
 impl BlobFetcher for Origins {
     fn fetch(&self, origin: &LayerOrigin) -> Result<Box<dyn Read + Send>, ImageError> {
-        self.resume(origin, &mut std::io::empty())
+        self.resume(origin, 0)
     }
 
     fn resume(
         &self,
         origin: &LayerOrigin,
-        have: &mut dyn Read,
+        n_have: u64,
     ) -> Result<Box<dyn Read + Send>, ImageError> {
         let failed = |source| ImageError::Fetch {
             digest: origin.descriptor.digest,
@@ -99,18 +114,15 @@ impl BlobFetcher for Origins {
         };
         if origin.kind == LAYOUT {
             let layout = Layout::open(Path::new(&origin.location))?;
-            let mut blob = layout.verified_blob(&origin.descriptor)?;
-            let mut skip = || {
-                let n_bytes = std::io::copy(have, &mut std::io::sink())?;
-                std::io::copy(&mut (&mut blob).take(n_bytes), &mut std::io::sink())
-            };
-            skip().map_err(|error| failed(error.into()))?;
+            let mut blob = layout.open_blob(&origin.descriptor.digest)?;
+            blob.seek(SeekFrom::Start(n_have))
+                .map_err(|error| failed(error.into()))?;
             return Ok(Box::new(blob));
         }
         let reference = Reference::parse(&origin.location)?;
         let client = self.client().map_err(|problem| failed(problem.into()))?;
         let blob = client
-            .resume_blob(&reference, &origin.descriptor, have)
+            .rest_of_blob(&reference, &origin.descriptor, n_have)
             .map_err(|error| failed(error.into()))?;
         Ok(Box::new(Watched {
             blob,
@@ -218,14 +230,16 @@ fn from_store_or_registry(
         return Ok(image);
     }
     let found = from_registry(workplace, &reference, &query.platform)?;
-    found.remember(workplace, std::slice::from_ref(&reference))?;
+    let found = [found];
+    if let Some(staged) = stage(workplace, &found, std::slice::from_ref(&reference))? {
+        staged.publish()?;
+    }
+    let [found] = found;
     Ok(found.base)
 }
 
 /// An image that a registry has. The store has its documents, and knows where its layers are.
 pub(crate) struct Pulled {
-    /// What `reference` names.
-    pub(crate) root: Descriptor,
     /// The image as a base.
     pub(crate) base: BaseImage,
     /// Its layers, base first.
@@ -233,16 +247,29 @@ pub(crate) struct Pulled {
     reference: Reference,
     image: PlatformImage,
     index: Option<Descriptor>,
+    /// What its index has about it.
+    attestations: Vec<Descriptor>,
 }
 
 /// Asks the registry for an image, but for none of its layers.
-pub(crate) fn from_registry(
+fn from_registry(
     workplace: &Workplace,
     reference: &Reference,
     platform: &Platform,
 ) -> Result<Pulled, Failure> {
     let client = workplace.origins.client().map_err(Failure::message)?;
     let resolved = client.resolve(reference)?;
+    of_resolved(workplace, &resolved, reference, platform)
+}
+
+/// Takes the image for a platform out of what a registry has under a name.
+pub(crate) fn of_resolved(
+    workplace: &Workplace,
+    resolved: &Resolved,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Pulled, Failure> {
+    let client = workplace.origins.client().map_err(Failure::message)?;
     let mut bytes = Some(resolved.bytes.clone());
     let chosen = choose(
         &resolved.descriptor,
@@ -265,20 +292,26 @@ pub(crate) fn from_registry(
         location,
     };
     let (base, image) = found.adopt(workplace)?;
-    let index = match resolved.document {
-        Document::Index(_) => {
+    let mut attestations = Vec::new();
+    let index = match &resolved.document {
+        Document::Index(index) => {
             workplace.store.put_blob(&resolved.bytes)?;
+            let manifest = image.manifest.as_ref().map(|manifest| manifest.digest);
+            let known = manifest
+                .iter()
+                .flat_map(|found| index.attestations_of(found));
+            attestations.extend(known.cloned());
             Some(resolved.descriptor.clone())
         }
         Document::Manifest(_) => None,
     };
     Ok(Pulled {
-        root: resolved.descriptor,
         base,
         layers,
         reference: reference.clone(),
         image,
         index,
+        attestations,
     })
 }
 
@@ -288,35 +321,71 @@ fn registry_error(error: &RegistryError) -> ImageError {
 }
 
 impl Pulled {
-    /// Names the image in the store, so that the next build asks nobody. What is known of its other
-    /// platforms stays, as long as the name still means the same index.
-    pub(crate) fn remember(
-        &self,
-        workplace: &Workplace,
-        names: &[Reference],
-    ) -> Result<(), Failure> {
-        let mut images = vec![self.image.clone()];
-        let known = workplace.store.image_by_reference(&self.reference)?;
-        if let (Some(index), Some(known)) = (&self.index, known)
-            && known
-                .index
-                .as_ref()
-                .is_some_and(|known| known.digest == index.digest)
-        {
-            let others = known
-                .images
-                .into_iter()
-                .filter(|other| other.platform != images[0].platform);
-            images.extend(others.collect::<Vec<_>>());
+    /// Fetches what the index has about the image: with it, the index can go on as it is.
+    pub(crate) fn fetch_attestations(&self, workplace: &Workplace) -> Result<(), Failure> {
+        let client = workplace.origins.client().map_err(Failure::message)?;
+        for entry in &self.attestations {
+            let attestation = match client.child(&self.reference, entry) {
+                // Whoever copied the image here left it behind.
+                Err(RegistryError::NotFound { .. }) => continue,
+                other => other?,
+            };
+            workplace.store.put_blob(&attestation.bytes)?;
+            let Document::Manifest(manifest) = &attestation.document else {
+                continue;
+            };
+            for blob in manifest.blobs() {
+                workplace.store.pin(&[Pin::Blob(blob.digest)])?;
+                if blob.size > MAX_STATEMENT || workplace.store.has_blob(&blob.digest) {
+                    continue;
+                }
+                let mut writer = workplace.store.blob_writer()?;
+                std::io::copy(&mut client.blob(&self.reference, blob)?, &mut writer)?;
+                writer.commit(Some((blob.digest, blob.size)))?;
+            }
         }
-        let Some(mut record) = ImageRecord::new(images, self.index.clone(), Origin::Pulled) else {
-            return Ok(());
-        };
-        record.created.clone_from(&self.base.config.created);
-        record.tagged_at = Some(environment::timestamp());
-        workplace.layers.publish_image(&record, names)?;
         Ok(())
     }
+}
+
+/// Gets images that one name stands for ready to be named in the store, so that the next build asks
+/// nobody. What is known of other platforms stays, as long as the name still means the same index.
+/// `None` if there are no images.
+pub(crate) fn stage(
+    workplace: &Workplace,
+    found: &[Pulled],
+    names: &[Reference],
+) -> Result<Option<Fetched>, Failure> {
+    let Some(first) = found.first() else {
+        return Ok(None);
+    };
+    let mut images: Vec<PlatformImage> = Vec::new();
+    let mut add = |image: &PlatformImage| {
+        if !images.iter().any(|known| known.platform == image.platform) {
+            images.push(image.clone());
+        }
+    };
+    found.iter().for_each(|pulled| add(&pulled.image));
+    let known = workplace.store.image_by_reference(&first.reference)?;
+    if let (Some(index), Some(known)) = (&first.index, known)
+        && known
+            .index
+            .as_ref()
+            .is_some_and(|known| known.digest == index.digest)
+    {
+        known.images.iter().for_each(add);
+    }
+    let Some(mut record) = ImageRecord::new(images, first.index.clone(), Origin::Pulled) else {
+        return Ok(None);
+    };
+    record.created.clone_from(&first.base.config.created);
+    record.tagged_at = Some(environment::timestamp());
+    let layers: Vec<DiffId> = found
+        .iter()
+        .flat_map(|pulled| pulled.base.diff_ids.iter().copied())
+        .collect();
+    let staged = workplace.layers.stage_fetched(&record, names, &layers)?;
+    Ok(Some(staged))
 }
 
 fn from_store(

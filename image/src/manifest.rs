@@ -24,6 +24,9 @@ const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
 const ATTESTED_ANNOTATIONS: [&str; 2] =
     ["vnd.docker.reference.digest", "com.docker.reference.digest"];
 
+/// The annotation that says which manifest an attestation is about.
+const ATTESTED_ANNOTATION: &str = "vnd.docker.reference.digest";
+
 /// Annotations: sorted, so that equal documents have equal bytes.
 pub type Annotations = BTreeMap<String, String>;
 
@@ -103,6 +106,19 @@ impl Descriptor {
     pub fn attests(&self) -> Option<Digest> {
         let mut names = ATTESTED_ANNOTATIONS.iter();
         names.find_map(|name| self.annotations.get(*name)?.parse().ok())
+    }
+}
+
+impl Index {
+    /// Returns the entries that are attestations of `manifest`.
+    pub fn attestations_of<'a>(
+        &'a self,
+        manifest: &'a Digest,
+    ) -> impl Iterator<Item = &'a Descriptor> {
+        self.manifests.iter().filter(|entry| {
+            let about = entry.annotations.get(ATTESTED_ANNOTATION);
+            entry.is_attestation() && about.and_then(|about| about.parse().ok()) == Some(*manifest)
+        })
     }
 }
 

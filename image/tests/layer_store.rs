@@ -62,16 +62,11 @@ impl BlobFetcher for Remote {
         })
     }
 
-    fn resume(
-        &self,
-        origin: &Origin,
-        have: &mut dyn Read,
-    ) -> Result<Box<dyn Read + Send>, ImageError> {
-        let (mut earlier, mut all) = (Vec::new(), Vec::new());
-        have.read_to_end(&mut earlier).unwrap();
+    fn resume(&self, origin: &Origin, n_have: u64) -> Result<Box<dyn Read + Send>, ImageError> {
+        let (n_have, mut all) = (usize::try_from(n_have).unwrap(), Vec::new());
         self.fetch(origin)?.read_to_end(&mut all).unwrap();
-        self.resumed_at.lock().unwrap().push(earlier.len());
-        Ok(Box::new(std::io::Cursor::new(all.split_off(earlier.len()))))
+        self.resumed_at.lock().unwrap().push(n_have);
+        Ok(Box::new(std::io::Cursor::new(all.split_off(n_have))))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::redirect::{Journey, Obstacle, Reply, travel};
 use crate::registries_conf::Registries;
 use crate::retry::{Cancel, Failure, with_retries};
 use crate::scheme::{Conversation, SchemeMemory};
-use crate::secret::presentable;
+use crate::secret::{Secret, presentable};
 use crate::settings::{Limits, Settings};
 use crate::transport::{Payload, Reach, Transport, Trust};
 use crate::url::Origin;
@@ -233,6 +233,12 @@ impl Access {
         self.schemes.speaks_tls(endpoint)
     }
 
+    /// Returns what the token server of `origin` gave to be kept in place of a password.
+    pub(crate) fn identity(&self, origin: &Origin) -> Option<Secret> {
+        let held = self.authenticator.current(origin, "")?;
+        held.identity.clone()
+    }
+
     /// Stops every request of every thread.
     pub(crate) fn shut_down(&self) {
         self.cancel.set();
@@ -298,6 +304,7 @@ impl Access {
             subject: request.subject,
             name: request.name,
             action: request.action(),
+            is_login: matches!(request.target, Target::Root),
             is_insecure: &is_insecure,
         };
         let mut used = self.authenticator.current(origin, &scope);

@@ -36,6 +36,8 @@ pub(crate) struct Held {
     pub(crate) is_anonymous: bool,
     /// True for user name and password sent as they are.
     pub(crate) is_basic: bool,
+    /// What the token server gave to be kept in place of the password.
+    pub(crate) identity: Option<Secret>,
     expires: Option<Instant>,
 }
 
@@ -56,6 +58,8 @@ pub(crate) struct Door<'a> {
     pub(crate) name: &'a str,
     /// `pull` or `push`.
     pub(crate) action: &'static str,
+    /// Whether somebody logs in.
+    pub(crate) is_login: bool,
     /// Servers that may be spoken to over plain http.
     pub(crate) is_insecure: &'a dyn Fn(&Origin) -> bool,
 }
@@ -135,6 +139,7 @@ impl Authenticator {
                     realm,
                     service: service.as_deref(),
                     scopes: merged_scopes(door.scope, scope.as_deref()),
+                    is_login: door.is_login,
                 },
             ),
         };
@@ -232,6 +237,7 @@ fn bearer_header(
     // A token is renewed before it dies in the middle of something.
     held.expires = Some(Instant::now() + fetched.lifetime.mul_f64(0.8));
     held.is_anonymous = is_anonymous;
+    held.identity = fetched.identity.filter(|_| door.is_login);
     Ok(held)
 }
 
@@ -266,6 +272,7 @@ fn held(
         source,
         is_anonymous: false,
         is_basic: scheme == "Basic",
+        identity: None,
         expires: None,
     })
 }

@@ -34,7 +34,8 @@ pub struct BlobReader {
     descriptor: Descriptor,
     subject: String,
     name: String,
-    hasher: Sha256,
+    /// `None` if somebody else checks the digest.
+    hasher: Option<Sha256>,
     position: u64,
     state: State,
     failures_in_row: u32,
@@ -42,6 +43,14 @@ pub struct BlobReader {
     /// True if the server announced where its body ends.
     is_bounded: bool,
     note: String,
+}
+
+/// What is known of a blob before anything is asked for.
+pub(crate) enum Earlier<'a> {
+    /// Its beginning, which is hashed with the rest.
+    Bytes(&'a mut dyn Read),
+    /// The length of its beginning; somebody else hashes all of it.
+    Checked(u64),
 }
 
 enum Source {
@@ -52,8 +61,8 @@ enum Source {
 enum State {
     /// Bytes come.
     Open(Box<BodyReader<'static>>),
-    /// All bytes came and are right.
-    Verified,
+    /// All bytes came and, as far as they are checked here, are right.
+    Complete,
     /// Nothing more comes.
     Failed,
 }
@@ -64,7 +73,7 @@ impl BlobReader {
         servers: Vec<Endpoint>,
         descriptor: &Descriptor,
         (subject, name): (String, String),
-        have: &mut dyn Read,
+        have: Earlier<'_>,
     ) -> Result<Self, RegistryError> {
         let mut sources: Vec<Source> = servers.into_iter().map(Source::Server).collect();
         sources.extend(foreign_sources(descriptor).map(Source::Foreign));
@@ -75,7 +84,7 @@ impl BlobReader {
             descriptor: descriptor.clone(),
             subject,
             name,
-            hasher: Sha256::new(),
+            hasher: None,
             position: 0,
             state: State::Failed,
             failures_in_row: 0,
@@ -83,9 +92,15 @@ impl BlobReader {
             is_bounded: false,
             note: String::new(),
         };
-        reader.take_earlier(have)?;
+        match have {
+            Earlier::Bytes(have) => {
+                reader.hasher = Some(Sha256::new());
+                reader.take_earlier(have)?;
+            }
+            Earlier::Checked(n_bytes) => reader.advance(n_bytes)?,
+        }
         if reader.position == reader.descriptor.size {
-            reader.verify()?;
+            reader.complete()?;
         } else {
             let body = reader.request()?;
             reader.state = State::Open(body);
@@ -102,7 +117,7 @@ impl BlobReader {
     /// True once every byte has been read and the digest was right.
     #[must_use]
     pub const fn is_verified(&self) -> bool {
-        matches!(self.state, State::Verified)
+        matches!(self.state, State::Complete) && self.hasher.is_some()
     }
 
     fn take_earlier(&mut self, have: &mut dyn Read) -> Result<(), RegistryError> {
@@ -114,11 +129,22 @@ impl BlobReader {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.interrupted(error.into())),
             };
-            self.hasher.update(&piece[..count]);
-            self.position += u64::try_from(count).unwrap_or(u64::MAX);
-            if self.position > self.descriptor.size {
-                return Err(self.wrong_size(self.position));
-            }
+            self.hash(&piece[..count]);
+            self.advance(u64::try_from(count).unwrap_or(u64::MAX))?;
+        }
+    }
+
+    fn advance(&mut self, n_bytes: u64) -> Result<(), RegistryError> {
+        self.position = self.position.saturating_add(n_bytes);
+        if self.position > self.descriptor.size {
+            return Err(self.wrong_size(self.position));
+        }
+        Ok(())
+    }
+
+    fn hash(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
         }
     }
 
@@ -258,11 +284,13 @@ impl BlobReader {
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<(), RegistryError> {
-        let hash: [u8; 32] = self.hasher.finalize_reset().into();
-        let found = Digest::from_bytes(hash);
+    fn complete(&mut self) -> Result<(), RegistryError> {
+        let hash = self.hasher.as_mut().map(Sha256::finalize_reset);
+        let found = hash.map(|hash| Digest::from_bytes(hash.into()));
         self.state = State::Failed;
-        if found != self.descriptor.digest {
+        if let Some(found) = found
+            && found != self.descriptor.digest
+        {
             return Err(RegistryError::DigestMismatch {
                 subject: self.subject.clone(),
                 expected: self.descriptor.digest,
@@ -270,7 +298,7 @@ impl BlobReader {
                 note: self.note.clone(),
             });
         }
-        self.state = State::Verified;
+        self.state = State::Complete;
         Ok(())
     }
 
@@ -296,19 +324,19 @@ impl BlobReader {
             let left = self.descriptor.size - self.position;
             let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
             let outcome = match &mut self.state {
-                State::Verified => return Ok(0),
+                State::Complete => return Ok(0),
                 State::Failed => return Err(self.interrupted("it failed before".into())),
                 State::Open(body) => body.read(&mut buffer[..most]),
             };
             let cause: Cause = match outcome {
                 Ok(0) => "the connection was closed early".into(),
                 Ok(count) => {
-                    self.hasher.update(&buffer[..count]);
+                    self.hash(&buffer[..count]);
                     self.position += u64::try_from(count).unwrap_or(u64::MAX);
                     self.failures_in_row = 0;
                     if self.position == self.descriptor.size {
                         self.check_end()?;
-                        self.verify()?;
+                        self.complete()?;
                     }
                     return Ok(count);
                 }

@@ -12,7 +12,7 @@ use ureq::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use ureq::http::{HeaderMap, Method};
 
 use crate::access::{Access, Request};
-use crate::blob::BlobReader;
+use crate::blob::{BlobReader, Earlier};
 use crate::endpoint::{Endpoint, Role, endpoints};
 use crate::error::RegistryError;
 use crate::redirect::Reply;
@@ -207,6 +207,29 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
         have: &mut dyn Read,
+    ) -> Result<BlobReader, RegistryError> {
+        self.open_blob(reference, descriptor, Earlier::Bytes(have))
+    }
+
+    /// Returns a reader of what follows the first `n_have` bytes of a blob, for somebody who checks the
+    /// digest himself: here only the size is checked.
+    ///
+    /// # Errors
+    /// As for [`Client::blob`].
+    pub fn rest_of_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        n_have: u64,
+    ) -> Result<BlobReader, RegistryError> {
+        self.open_blob(reference, descriptor, Earlier::Checked(n_have))
+    }
+
+    fn open_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        have: Earlier<'_>,
     ) -> Result<BlobReader, RegistryError> {
         let servers = endpoints(&self.access.registries, reference)?;
         let subject = blob_subject(reference, &descriptor.digest);

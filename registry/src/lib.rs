@@ -46,6 +46,7 @@ mod tls;
 mod token;
 mod transport;
 mod upload;
+mod upload_headers;
 mod url;
 mod verifier;
 mod web;

@@ -7,14 +7,16 @@ use crate::access::{Request, Scope, Target};
 use crate::client::Client;
 use crate::endpoint::endpoints;
 use crate::error::RegistryError;
+use crate::secret::Secret;
 
 impl Client {
     /// Asks `host` (as references name it) whether it accepts the credentials for it, those of
-    /// [`Settings::logins`](crate::Settings::logins) first.
+    /// [`Settings::logins`](crate::Settings::logins) first. Returns the token that its token server gave to
+    /// be kept in place of a password, if it did.
     ///
     /// # Errors
     /// [`RegistryError::Login`] if it does not; those of any request.
-    pub fn check_login(&self, host: &str) -> Result<(), RegistryError> {
+    pub fn check_login(&self, host: &str) -> Result<Option<Secret>, RegistryError> {
         // Any repository will do: it is not asked for.
         let name = Reference {
             domain: host.to_owned(),
@@ -23,16 +25,18 @@ impl Client {
             digest: None,
         };
         let Some(endpoint) = endpoints(&self.access.registries, &name)?.pop() else {
-            return Ok(());
+            return Ok(None);
         };
         let request = Request {
             target: Target::Root,
             scope: Scope::None,
             ..Request::get("", host, host)
         };
-        let answered = self.access.ask(&endpoint, &request, |reply| Ok(reply.uri));
+        let answered = self
+            .access
+            .ask(&endpoint, &request, |reply| Ok(reply.origin));
         match answered {
-            Ok(_) => Ok(()),
+            Ok(origin) => Ok(self.access.identity(&origin)),
             Err(RegistryError::Unauthorized { answer } | RegistryError::Denied { answer }) => {
                 let is_tls = self.access.speaks_tls(&endpoint);
                 let url: Result<Uri, _> = endpoint.root(is_tls, host);

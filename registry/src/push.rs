@@ -21,6 +21,9 @@ use crate::retry::Failure;
 use crate::transport::Payload;
 use crate::upload::{Placed, Upload};
 
+/// Repositories that one blob is tried to be mounted from.
+const MAX_SOURCES: usize = 3;
+
 /// Indexes inside an index inside an index are not followed.
 const MAX_INDEX_DEPTH: usize = 2;
 
@@ -222,7 +225,7 @@ pub(crate) struct Push<'a> {
     options: PushOptions,
     progress: &'a (dyn Fn(PushEvent<'_>) + Sync),
     /// Repositories on the same registry that have a blob.
-    sources: BTreeMap<Digest, String>,
+    sources: BTreeMap<Digest, Vec<String>>,
     /// All of them, once: the token of this push is to open them.
     scope: Vec<String>,
     /// Held while the list of what refers to something is changed.
@@ -373,7 +376,7 @@ impl<'a> Push<'a> {
             access: &self.client.access,
             endpoint: &self.endpoint,
             scope: &self.scope,
-            source: self.sources.get(&blob.digest).map(String::as_str),
+            sources: self.sources.get(&blob.digest).map_or(&[], Vec::as_slice),
             descriptor: blob,
             outgoing: &outgoing,
             subject: &subject,
@@ -386,18 +389,24 @@ impl<'a> Push<'a> {
     /// Finds out from where each blob may be mounted.
     fn find_sources(&mut self, blobs: &[Descriptor]) {
         for blob in blobs {
-            let known = self.content.sources(blob).into_iter();
-            let source = known
-                .filter_map(|source| origin_of(self.client, &source).ok())
-                .find(|source| {
-                    let is_here = source.authority == self.endpoint.authority
-                        && source.base == self.endpoint.base;
-                    is_here && source.repository != self.endpoint.repository
-                });
-            self.sources
-                .extend(source.map(|source| (blob.digest, source.repository)));
+            let mut sources = Vec::new();
+            for known in self.content.sources(blob) {
+                let Ok(source) = origin_of(self.client, &known) else {
+                    continue;
+                };
+                let is_here = source.authority == self.endpoint.authority
+                    && source.base == self.endpoint.base
+                    && source.repository != self.endpoint.repository;
+                if is_here && !sources.contains(&source.repository) {
+                    sources.push(source.repository);
+                }
+                if sources.len() == MAX_SOURCES {
+                    break;
+                }
+            }
+            self.sources.insert(blob.digest, sources);
         }
-        self.scope = self.sources.values().cloned().collect();
+        self.scope = self.sources.values().flatten().cloned().collect();
         self.scope.sort();
         self.scope.dedup();
     }

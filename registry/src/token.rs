@@ -31,6 +31,8 @@ pub(crate) struct TokenRequest<'a> {
     pub(crate) realm: &'a str,
     pub(crate) service: Option<&'a str>,
     pub(crate) scopes: Vec<String>,
+    /// Somebody logs in: a token to get further ones with is welcome.
+    pub(crate) is_login: bool,
 }
 
 /// A token.
@@ -38,6 +40,8 @@ pub(crate) struct TokenRequest<'a> {
 pub(crate) struct Token {
     pub(crate) token: Secret,
     pub(crate) lifetime: Duration,
+    /// What to get further ones with in place of a password.
+    pub(crate) identity: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +49,7 @@ struct TokenJson {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<f64>,
+    refresh_token: Option<String>,
 }
 
 /// Asks the token server, with `login` or anonymously.
@@ -85,7 +90,15 @@ impl Desk<'_> {
     fn ask(&self, login: Option<&Login>) -> Result<Reply, Failure> {
         match login {
             None | Some(Login::Registry { .. }) => self.get(None),
-            Some(Login::Basic { user, password }) => self.get(Some(basic(user, password))),
+            Some(Login::Basic { user, password }) => {
+                let offline = [("account", user.as_str()), ("offline_token", "true")];
+                let more = if self.request.is_login {
+                    &offline[..]
+                } else {
+                    &[]
+                };
+                self.get_with(Some(basic(user, password)), more)
+            }
             Some(Login::Identity { user, token }) => {
                 let reply = self.post(token)?;
                 // Some registries know no POST here and take the token as a password.
@@ -99,7 +112,12 @@ impl Desk<'_> {
     }
 
     fn get(&self, login: Option<Secret>) -> Result<Reply, Failure> {
+        self.get_with(login, &[])
+    }
+
+    fn get_with(&self, login: Option<Secret>, more: &[(&str, &str)]) -> Result<Reply, Failure> {
         let mut pairs = vec![("client_id", CLIENT_ID)];
+        pairs.extend_from_slice(more);
         pairs.extend(self.request.service.map(|service| ("service", service)));
         pairs.extend(
             self.request
@@ -238,9 +256,11 @@ pub(crate) fn read_token(bytes: &[u8]) -> Result<Token, &'static str> {
     let lifetime = seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds.min(86_400.0)).ok())
         .unwrap_or(Duration::from_secs(DEFAULT_LIFETIME_SECONDS));
+    let identity = json.refresh_token.filter(|token| !token.is_empty());
     Ok(Token {
         token: Secret::new(token),
         lifetime,
+        identity: identity.map(Secret::new),
     })
 }
 

@@ -62,6 +62,13 @@ pub(crate) struct Call<'a> {
     pub(crate) reach: Reach,
 }
 
+impl Call<'_> {
+    /// Whether it only tells the server that something is not wanted any more.
+    fn gives_up(&self) -> bool {
+        self.method == Method::DELETE
+    }
+}
+
 /// The body of a request. It can be sent more than once.
 #[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
@@ -86,6 +93,9 @@ impl std::fmt::Debug for Payload<'_> {
         write!(f, "Payload({} bytes)", self.length())
     }
 }
+
+/// How long giving something up may take.
+const PARTING: Duration = Duration::from_secs(3);
 
 impl Payload<'_> {
     fn length(&self) -> u64 {
@@ -122,7 +132,13 @@ pub(crate) struct Transport {
     proxies: ProxyRules,
     certificate_dirs: Vec<PathBuf>,
     system_authorities: OnceLock<Vec<CertificateDer<'static>>>,
-    agents: Mutex<BTreeMap<(Origin, Trust, Reach), Agent>>,
+    agents: Mutex<Agents>,
+}
+
+#[derive(Default)]
+struct Agents {
+    known: BTreeMap<(Origin, Trust, Reach), Agent>,
+    is_shut_down: bool,
 }
 
 impl Transport {
@@ -132,7 +148,7 @@ impl Transport {
             proxies: ProxyRules::new(&settings.proxies)?,
             certificate_dirs: settings.certificate_dirs.clone(),
             system_authorities: OnceLock::new(),
-            agents: Mutex::new(BTreeMap::new()),
+            agents: Mutex::default(),
         })
     }
 
@@ -151,27 +167,36 @@ impl Transport {
                 cause,
             }));
         };
-        let agent = self.agent(origin, call.trust, call.reach)?;
+        let Some(agent) = self.agent(origin, call)? else {
+            return Ok(Err(Fault {
+                kind: FaultKind::Lasting,
+                cause: "it was broken off here".into(),
+            }));
+        };
         Ok(send(&agent, call, self.limits.commit_timeout).map_err(Fault::from))
     }
 
-    /// Breaks off every exchange of every thread, and refuses new ones.
+    /// Breaks off every exchange of every thread. Of new ones only those go out that give something up.
     pub(crate) fn shut_down(&self) {
-        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        for agent in agents.values() {
-            agent.clone().shutdown();
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.is_shut_down = true;
+        for agent in std::mem::take(&mut agents.known).into_values() {
+            agent.shutdown();
         }
     }
 
-    fn agent(&self, origin: Origin, trust: Trust, reach: Reach) -> Result<Agent, RegistryError> {
+    fn agent(&self, origin: Origin, call: &Call<'_>) -> Result<Option<Agent>, RegistryError> {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (origin, trust, reach);
-        if let Some(agent) = agents.get(&key) {
-            return Ok(agent.clone());
+        if agents.is_shut_down && !call.gives_up() {
+            return Ok(None);
         }
-        let agent = self.new_agent(&key.0, trust, reach)?;
-        agents.insert(key, agent.clone());
-        Ok(agent)
+        let key = (origin, call.trust, call.reach);
+        if let Some(agent) = agents.known.get(&key) {
+            return Ok(Some(agent.clone()));
+        }
+        let agent = self.new_agent(&key.0, call.trust, call.reach)?;
+        agents.known.insert(key, agent.clone());
+        Ok(Some(agent))
     }
 
     fn new_agent(
@@ -257,7 +282,12 @@ fn send(
                 Method::DELETE => agent.delete(call.uri),
                 _ => agent.get(call.uri),
             };
-            with_headers(request, call).call()
+            let mut request = with_headers(request, call);
+            if call.gives_up() {
+                // Nobody waits for that.
+                request = request.config().timeout_global(Some(PARTING)).build();
+            }
+            request.call()
         }
         Some(body) => {
             let request = match call.method {

@@ -4,10 +4,12 @@
 //! connections do not last that long, gets it in chunks. What broke off goes on where the registry
 //! says that it has got to.
 
+use std::time::Duration;
+
 use rbuild_image::manifest::Descriptor;
 use sha2::Sha256;
-use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE};
-use ureq::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use ureq::http::header::{HeaderName, LOCATION};
+use ureq::http::{HeaderValue, Method, StatusCode, Uri};
 
 use crate::access::{Access, Request, Scope, Target};
 use crate::client::told_digest;
@@ -17,7 +19,8 @@ use crate::error::RegistryError;
 use crate::redirect::{Reply, check};
 use crate::retry::{Failure, Patience, backoff};
 use crate::transport::Payload;
-use crate::url::{Origin, encode_component, join, show};
+use crate::upload_headers::{content_range, octets, over_tls, received};
+use crate::url::{encode_component, join, show};
 
 /// What registries take in one piece who do not take everything.
 const CHUNK: u64 = 4 << 20;
@@ -45,8 +48,8 @@ pub(crate) struct Upload<'a> {
     pub(crate) endpoint: &'a Endpoint,
     /// Repositories that the token of this push is to open.
     pub(crate) scope: &'a [String],
-    /// The one of them to mount from.
-    pub(crate) source: Option<&'a str>,
+    /// Those of them to mount from, the best guess first.
+    pub(crate) sources: &'a [String],
     pub(crate) descriptor: &'a Descriptor,
     pub(crate) outgoing: &'a Outgoing<'a>,
     pub(crate) subject: &'a str,
@@ -123,21 +126,21 @@ impl Upload<'_> {
         }
     }
 
+    /// Has the blob mounted, or an upload opened.
     fn open(&self) -> Result<Opening, RegistryError> {
-        if let Some(source) = self.source {
-            let path = format!(
-                "blobs/uploads/?mount={}&from={}",
-                encode_component(&self.descriptor.digest.to_string()),
-                encode_component(source)
-            );
-            let request = self.post(Target::Path(&path));
-            let opened = self.access.ask(self.endpoint, &request, |reply| {
-                if reply.response.status() == StatusCode::CREATED {
-                    return Ok(Opening::Mounted(source.to_owned()));
+        let mut opened: Option<Session> = None;
+        for source in self.sources {
+            let answer = self.mount(source);
+            match answer {
+                Ok(Opening::Mounted(_)) => {
+                    self.abandon(opened.as_ref());
+                    return answer;
                 }
-                self.opened(&reply).map(Opening::Open)
-            });
-            match opened {
+                // It is not there, and an upload is open that may do.
+                Ok(Opening::Open(session)) => {
+                    self.abandon(opened.as_ref());
+                    opened = Some(session);
+                }
                 // It may be that this user cannot read there.
                 Err(
                     RegistryError::Denied { .. }
@@ -145,14 +148,35 @@ impl Upload<'_> {
                     | RegistryError::NotFound { .. }
                     | RegistryError::Status { .. },
                 ) => {}
-                opened => return opened,
+                Err(error) => {
+                    self.abandon(opened.as_ref());
+                    return Err(error);
+                }
             }
+        }
+        if let Some(session) = opened {
+            return Ok(Opening::Open(session));
         }
         let request = self.post(Target::Path("blobs/uploads/"));
         let opened = self
             .access
             .ask(self.endpoint, &request, |reply| self.opened(&reply));
         opened.map(Opening::Open)
+    }
+
+    fn mount(&self, source: &str) -> Result<Opening, RegistryError> {
+        let path = format!(
+            "blobs/uploads/?mount={}&from={}",
+            encode_component(&self.descriptor.digest.to_string()),
+            encode_component(source)
+        );
+        let request = self.post(Target::Path(&path));
+        self.access.ask(self.endpoint, &request, |reply| {
+            if reply.response.status() == StatusCode::CREATED {
+                return Ok(Opening::Mounted(source.to_owned()));
+            }
+            self.opened(&reply).map(Opening::Open)
+        })
     }
 
     fn send_all(&self, session: Session) -> Result<(), RegistryError> {
@@ -168,13 +192,16 @@ impl Upload<'_> {
         };
         let mut n_failures = 0;
         loop {
-            self.access.cancel.check(self.subject)?;
-            self.outgoing.check_stopped()?;
+            let is_wanted = self.access.cancel.check(self.subject);
+            if let Err(error) = is_wanted.and_then(|()| self.outgoing.check_stopped()) {
+                self.abandon(state.session.as_ref());
+                return Err(error);
+            }
             let reached = state.reached;
             let (error, after) = match self.attempt(&mut state) {
                 Ok(()) => return Ok(()),
                 Err(Failure::Final(error)) => {
-                    self.abandon(&state);
+                    self.abandon(state.session.as_ref());
                     return Err(error);
                 }
                 Err(Failure::Passing { error, after, .. }) => (error, after),
@@ -186,7 +213,7 @@ impl Upload<'_> {
             };
             let is_long = after.is_some_and(|wish| wish > limits.retry_after_cap);
             if n_failures >= limits.attempts || is_long {
-                self.abandon(&state);
+                self.abandon(state.session.as_ref());
                 return Err(*error);
             }
             (self.retrying)(&error);
@@ -216,7 +243,8 @@ impl Upload<'_> {
     /// Returns the session to go on with, `None` if the blob is there after all.
     fn resumed(&self, state: &mut State) -> Result<Option<Session>, Failure> {
         let size = self.descriptor.size;
-        if let Some(session) = state.session.take() {
+        // While the registry is asked, the session stays known: it may have to be given up.
+        if let Some(session) = state.session.clone() {
             if !session.is_doubtful {
                 return Ok(Some(session));
             }
@@ -232,6 +260,7 @@ impl Upload<'_> {
                 return Ok(None);
             }
         }
+        state.session = None;
         let request = self.post(Target::Path("blobs/uploads/"));
         let reply = self.access.ask_once(self.endpoint, &request)?;
         self.opened(&reply).map(Some)
@@ -306,7 +335,7 @@ impl Upload<'_> {
         }
         Err(Failure::Passing {
             error: Box::new(error),
-            after: Some(std::time::Duration::ZERO),
+            after: Some(Duration::ZERO),
             patience: Patience::Full,
         })
     }
@@ -418,8 +447,8 @@ impl Upload<'_> {
     }
 
     /// Tells the registry to forget the upload, whether or not it listens.
-    fn abandon(&self, state: &State) {
-        if let Some(session) = &state.session {
+    fn abandon(&self, session: Option<&Session>) {
+        if let Some(session) = session {
             let request = Request {
                 method: Method::DELETE,
                 ..self.request(Target::Url(&session.location))
@@ -503,89 +532,5 @@ impl Upload<'_> {
             host: self.endpoint.host.clone(),
             problem: problem.to_owned(),
         }
-    }
-}
-
-/// A registry behind a proxy that ends TLS may think that it is spoken to without.
-fn over_tls(asked: &Uri, next: Uri) -> Uri {
-    let (Some(here), Some(there)) = (Origin::of(asked), Origin::of(&next)) else {
-        return next;
-    };
-    let is_same_port = there.port == here.port || there.port == 80;
-    if !here.is_tls || there.is_tls || here.host != there.host || !is_same_port {
-        return next;
-    }
-    let path = next.path_and_query().map_or("/", |path| path.as_str());
-    format!("{}{path}", here.show()).parse().unwrap_or(next)
-}
-
-fn octets() -> (HeaderName, HeaderValue) {
-    let value = HeaderValue::from_static("application/octet-stream");
-    (CONTENT_TYPE, value)
-}
-
-/// `0-99` for the first hundred bytes; `None` for none.
-fn content_range(start: u64, end: u64) -> Option<(HeaderName, HeaderValue)> {
-    let last = end.checked_sub(1).filter(|last| *last >= start)?;
-    let value = HeaderValue::from_str(&format!("{start}-{last}")).ok()?;
-    Some((CONTENT_RANGE, value))
-}
-
-/// Reads `Range: 0-99` as 100 bytes that have arrived; `None` if the registry does not say.
-fn received(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(RANGE)?.to_str().ok()?.trim();
-    let (start, last) = text.trim_start_matches("bytes=").split_once('-')?;
-    let last: u64 = last.trim().parse().ok()?;
-    (start.trim() == "0").then_some(last.checked_add(1)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_of_uploads() {
-        let check = |text: &'static str, expected| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RANGE, HeaderValue::from_static(text));
-            assert_eq!(received(&headers), expected, "{text}");
-        };
-        check("0-99", Some(100));
-        check("bytes=0-99", Some(100));
-        check("0-0", Some(1));
-        check("5-9", None);
-        check("0-18446744073709551615", None);
-        check("rubbish", None);
-        assert_eq!(received(&HeaderMap::new()), None);
-        assert!(content_range(5, 5).is_none() && content_range(0, 0).is_none());
-        assert_eq!(content_range(5, 10).unwrap().1, "5-9");
-    }
-
-    #[test]
-    fn a_location_stays_on_tls() {
-        let check = |asked: &str, next: &str, expected: &str| {
-            let over = over_tls(&asked.parse().unwrap(), next.parse().unwrap());
-            assert_eq!(over.to_string(), expected);
-        };
-        check(
-            "https://r.example/v2/",
-            "http://r.example/u?a=b",
-            "https://r.example/u?a=b",
-        );
-        check(
-            "https://r.example:444/v2/",
-            "http://r.example:444/u",
-            "https://r.example:444/u",
-        );
-        check(
-            "https://r.example/v2/",
-            "http://s.example/u",
-            "http://s.example/u",
-        );
-        check(
-            "http://r.example/v2/",
-            "http://r.example/u",
-            "http://r.example/u",
-        );
     }
 }

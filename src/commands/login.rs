@@ -72,7 +72,7 @@ pub(crate) fn log_in(options: &LoginArguments) -> Result<(), Failure> {
         };
         output::result(&existing(user))?;
         match check(&settings, &host, &known) {
-            Ok(()) => return output::result("Login Succeeded\n"),
+            Ok(_) => return output::result("Login Succeeded\n"),
             Err(failure) => {
                 let reason = failure.render();
                 output::note(&format!("Login did not succeed, error:\n{reason}"));
@@ -80,8 +80,13 @@ pub(crate) fn log_in(options: &LoginArguments) -> Result<(), Failure> {
             }
         }
     }
-    let login = asked_for(options, known_user.as_deref())?;
-    check(&settings, &host, &login)?;
+    let mut login = asked_for(options, known_user.as_deref())?;
+    // A token can be taken back, and opens nothing else.
+    if let Some(token) = check(&settings, &host, &login)?
+        && let Login::Basic { user, .. } = login
+    {
+        login = Login::Identity { user, token };
+    }
     if let Keeper::File(path) = store_login(&settings, &host, &login)? {
         output::note(&format!(
             "\nWARNING! Your credentials are stored unencrypted in '{}'.\n\
@@ -148,7 +153,7 @@ fn host_of(server: Option<&str>) -> Result<String, Failure> {
     Ok(host.to_owned())
 }
 
-fn check(settings: &Settings, host: &str, login: &Login) -> Result<(), Failure> {
+fn check(settings: &Settings, host: &str, login: &Login) -> Result<Option<Secret>, Failure> {
     let mut settings = settings.clone();
     settings.logins.insert(host.to_owned(), login.clone());
     Ok(Client::new(settings)?.check_login(host)?)

@@ -3,18 +3,21 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use clap::Args;
 use rbuild_image::digest::{DiffId, Digest};
+use rbuild_image::error::ImageError;
 use rbuild_image::manifest::Descriptor;
 use rbuild_image::platform::Platform;
 use rbuild_image::record::ImageRecord;
 use rbuild_image::reference::{DEFAULT_DOMAIN, Reference};
 use rbuild_image::store::Pin;
 
-use crate::bases::{Pulled, from_registry};
+use crate::bases::{Pulled, of_resolved, stage};
 use crate::output;
 use crate::report::Failure;
+use crate::stop::Stop;
 use crate::transfers::Transfers;
 use crate::workplace::Workplace;
 
@@ -29,13 +32,17 @@ pub(crate) struct PullArguments {
     /// Print nothing but the name
     #[arg(short, long)]
     quiet: bool,
-    /// Platform of the image
+    /// Unpack the layers as well; a build does so when a step needs them
+    #[arg(long)]
+    unpack: bool,
+    /// Platform of the image, or several of them
     #[arg(
         long,
-        value_name = "OS/ARCH[/VARIANT]",
-        env = "DOCKER_DEFAULT_PLATFORM"
+        value_name = "OS/ARCH[/VARIANT],…",
+        env = "DOCKER_DEFAULT_PLATFORM",
+        value_delimiter = ','
     )]
-    platform: Option<String>,
+    platform: Vec<String>,
     /// Docker's; nothing is signed here
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     disable_content_trust: Option<bool>,
@@ -54,44 +61,36 @@ enum News {
 /// Brings an image, or all of a repository, into the store.
 pub(crate) fn run(root: &Path, options: &PullArguments) -> Result<(), Failure> {
     let written = Reference::parse(&options.name)?;
-    let platform = match &options.platform {
-        Some(text) => Platform::parse(text)?,
-        None => Platform::host(),
-    };
     if written.domain == DEFAULT_DOMAIN && written.path == "library/scratch" {
         return Err(Failure::message("'scratch' is a reserved name"));
+    }
+    let mut platforms = Vec::new();
+    for text in &options.platform {
+        platforms.push(Platform::parse(text)?);
+    }
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
     }
     let has_tag = written.tag().is_some() || written.digest().is_some();
     if options.all_tags && has_tag {
         return Err(Failure::message("tag can't be used with --all-tags/-a"));
     }
-    let workplace = Workplace::open(root)?;
+    // Unpacked files belong to the users of the namespace that builds run in.
+    let workplace = match options.unpack {
+        true => Workplace::enter(root)?,
+        false => Workplace::open(root)?,
+    };
     let pull = Pull {
         workplace: &workplace,
-        platform,
+        platforms,
+        is_unpacked: options.unpack,
         transfers: Arc::new(Transfers::new(options.quiet)),
     };
     pull.watch();
-    let mut news = News::UpToDate;
-    let name = if options.all_tags {
-        for tag in pull.tags(&written)? {
-            let reference = Reference {
-                tag: Some(tag),
-                ..written.clone()
-            };
-            if pull.pull(&reference)? == News::Downloaded {
-                news = News::Downloaded;
-            }
-        }
-        written
-    } else {
-        if !has_tag {
-            pull.transfers.line("Using default tag: latest");
-        }
-        let reference = written.with_default_tag();
-        news = pull.pull(&reference)?;
-        reference
-    };
+    let stop = Stop::new()?;
+    let origins = Arc::clone(&workplace.origins);
+    stop.on_stop(move || origins.cancel());
+    let (name, news) = stop.during(None, Instant::now(), || pull.all(written, options.all_tags))?;
     let status = match news {
         News::Downloaded => "Downloaded newer image for",
         News::UpToDate => "Image is up to date for",
@@ -106,7 +105,9 @@ pub(crate) fn run(root: &Path, options: &PullArguments) -> Result<(), Failure> {
 
 struct Pull<'a> {
     workplace: &'a Workplace,
-    platform: Platform,
+    platforms: Vec<Platform>,
+    /// Whether layers are unpacked as well.
+    is_unpacked: bool,
     transfers: Arc<Transfers>,
 }
 
@@ -122,6 +123,29 @@ impl Pull<'_> {
                 transfers.set(id, "Download complete");
             }
         });
+    }
+
+    /// Pulls what the name stands for; returns the name in full.
+    fn all(&self, written: Reference, has_all_tags: bool) -> Result<(Reference, News), Failure> {
+        if !has_all_tags {
+            if written.tag().is_none() && written.digest().is_none() {
+                self.transfers.line("Using default tag: latest");
+            }
+            let reference = written.with_default_tag();
+            let news = self.pull(&reference)?;
+            return Ok((reference, news));
+        }
+        let mut news = News::UpToDate;
+        for tag in self.tags(&written)? {
+            let reference = Reference {
+                tag: Some(tag),
+                ..written.clone()
+            };
+            if self.pull(&reference)? == News::Downloaded {
+                news = News::Downloaded;
+            }
+        }
+        Ok((written, news))
     }
 
     fn tags(&self, repository: &Reference) -> Result<Vec<String>, Failure> {
@@ -143,18 +167,32 @@ impl Pull<'_> {
             self.transfers.line(&format!("Digest: {digest}"));
             return Ok(News::UpToDate);
         }
-        let found = from_registry(self.workplace, reference, &self.platform)?;
+        let client = self.workplace.origins.client().map_err(Failure::message)?;
+        let resolved = client.resolve(reference)?;
+        let mut found = Vec::new();
+        for platform in &self.platforms {
+            found.push(of_resolved(self.workplace, &resolved, reference, platform)?);
+        }
         self.transfers.line(&heading);
+        let root = resolved.descriptor.digest;
         let is_known = known
             .as_ref()
             .and_then(ImageRecord::target)
-            .is_some_and(|target| target.digest == found.root.digest);
+            .is_some_and(|target| target.digest == root);
+        for image in &found {
+            image.fetch_attestations(self.workplace)?;
+        }
+        // The disk is waited for while there is little to write.
+        let names = [reference.clone(), reference.at_digest(root)];
+        let staged = stage(self.workplace, &found, &names)?;
         let n_fetched = self.fetch_layers(&found, is_known)?;
-        let by_digest = reference.at_digest(found.root.digest);
-        found.remember(self.workplace, &[reference.clone(), by_digest])?;
-        self.warn_of_platform(reference, &found);
-        self.transfers
-            .line(&format!("Digest: {}", found.root.digest));
+        if let Some(staged) = staged {
+            staged.publish()?;
+        }
+        for (image, platform) in found.iter().zip(&self.platforms) {
+            warn_of_platform(reference, image, platform);
+        }
+        self.transfers.line(&format!("Digest: {root}"));
         Ok(if is_known && n_fetched == 0 {
             News::UpToDate
         } else {
@@ -169,20 +207,20 @@ impl Pull<'_> {
         reference: &Reference,
         known: &ImageRecord,
     ) -> Result<Option<Digest>, Failure> {
-        let (Some(target), Some(image)) = (known.target(), known.for_platform(&self.platform))
-        else {
+        let Some(target) = known.target() else {
             return Ok(None);
         };
-        let config = self.workplace.config(&image.config)?;
-        let layers = &config.rootfs.diff_ids;
-        for diff_id in layers {
-            self.workplace.layers.hold(diff_id)?;
-        }
-        if !layers
-            .iter()
-            .all(|layer| self.workplace.layers.has_bytes_here(layer))
-        {
-            return Ok(None);
+        for platform in &self.platforms {
+            let Some(image) = known.for_platform(platform) else {
+                return Ok(None);
+            };
+            let layers = self.workplace.config(&image.config)?.rootfs.diff_ids;
+            for diff_id in &layers {
+                self.workplace.layers.hold(diff_id)?;
+            }
+            if !layers.iter().all(|layer| self.is_here(layer)) {
+                return Ok(None);
+            }
         }
         let by_digest = reference.at_digest(target.digest);
         let is_named = self.workplace.store.image_by_reference(&by_digest)?;
@@ -195,19 +233,31 @@ impl Pull<'_> {
         Ok(is_same.then_some(target.digest))
     }
 
+    /// Whether there is nothing to do for a layer.
+    fn is_here(&self, diff_id: &DiffId) -> bool {
+        let layers = &self.workplace.layers;
+        match self.is_unpacked {
+            true => layers.has_tree(diff_id),
+            false => layers.has_bytes_here(diff_id),
+        }
+    }
+
     /// Fetches the layers that are not here; returns how many. Of an image that is known and complete
     /// nothing is shown.
-    fn fetch_layers(&self, found: &Pulled, is_known: bool) -> Result<usize, Failure> {
-        let layers: Vec<(&DiffId, &Descriptor)> =
-            found.base.diff_ids.iter().zip(&found.layers).collect();
+    fn fetch_layers(&self, found: &[Pulled], is_known: bool) -> Result<usize, Failure> {
+        let mut layers: Vec<(&DiffId, &Descriptor)> = Vec::new();
+        for image in found {
+            for (diff_id, layer) in image.base.diff_ids.iter().zip(&image.layers) {
+                if !layers.iter().any(|(_, known)| known.digest == layer.digest) {
+                    layers.push((diff_id, layer));
+                }
+            }
+        }
         let mut missing = Vec::new();
         for (diff_id, layer) in &layers {
             let store = &self.workplace.store;
             store.pin(&[Pin::Layer(**diff_id), Pin::Blob(layer.digest)])?;
-            let is_repeated = missing
-                .iter()
-                .any(|(_, known): &(&DiffId, &Descriptor)| known.digest == layer.digest);
-            if !self.workplace.layers.has_bytes_here(diff_id) && !is_repeated {
+            if !self.is_here(diff_id) {
                 missing.push((*diff_id, *layer));
             }
         }
@@ -217,7 +267,7 @@ impl Pull<'_> {
         for (_, layer) in &layers {
             let is_missing = missing
                 .iter()
-                .any(|(_, known)| known.digest == layer.digest);
+                .any(|(_, known): &(_, &Descriptor)| known.digest == layer.digest);
             let status = if is_missing {
                 "Pulling fs layer"
             } else {
@@ -244,7 +294,7 @@ impl Pull<'_> {
                         && let Some((diff_id, layer)) =
                             missing.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        match self.workplace.layers.bring_blob(diff_id, layer) {
+                        match self.fetch(diff_id, layer) {
                             Ok(()) => self.transfers.set(&short(layer), "Pull complete"),
                             Err(error) => {
                                 let failure = failure.lock();
@@ -260,16 +310,23 @@ impl Pull<'_> {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// A name that stands for one image alone gets that image, whatever it runs on.
-    fn warn_of_platform(&self, reference: &Reference, found: &Pulled) {
-        let has = &found.base.platform;
-        if !self.platform.accepts(has) {
-            output::note(&format!(
-                "warning: {} is for {has}, not for {}\n",
-                reference.familiar(),
-                self.platform
-            ));
+    fn fetch(&self, diff_id: &DiffId, layer: &Descriptor) -> Result<(), ImageError> {
+        let layers = &self.workplace.layers;
+        if self.is_unpacked {
+            return layers.tree(diff_id).map(drop);
         }
+        layers.bring_blob(diff_id, layer)
+    }
+}
+
+/// A name that stands for one image alone gets that image, whatever it runs on.
+fn warn_of_platform(reference: &Reference, found: &Pulled, wanted: &Platform) {
+    let has = &found.base.platform;
+    if !wanted.accepts(has) {
+        output::note(&format!(
+            "warning: {} is for {has}, not for {wanted}\n",
+            reference.familiar(),
+        ));
     }
 }
 

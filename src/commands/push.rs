@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use rbuild_image::digest::Digest;
@@ -14,6 +16,7 @@ use crate::manifests::{Compression, Method};
 use crate::output;
 use crate::pushing::{self, Parcel, Wish};
 use crate::report::Failure;
+use crate::stop::Stop;
 use crate::transfers::Transfers;
 use crate::workplace::{Workplace, part_for};
 
@@ -84,7 +87,23 @@ pub(crate) fn run(root: &Path, options: &PushArguments) -> Result<(), Failure> {
     }
     // Layers may have to be packed from trees, which can hold files of other users.
     let workplace = Workplace::enter(root)?;
-    let images = find(&workplace, &written, options)?;
+    let stop = Stop::new()?;
+    let origins = Arc::clone(&workplace.origins);
+    stop.on_stop(move || origins.cancel());
+    stop.during(None, Instant::now(), || {
+        let platform = platform.as_slice();
+        push_all(&workplace, &written, &wish, platform, options)
+    })
+}
+
+fn push_all(
+    workplace: &Workplace,
+    written: &Reference,
+    wish: &Wish,
+    platform: &[Platform],
+    options: &PushArguments,
+) -> Result<(), Failure> {
+    let images = find(workplace, written, options)?;
     let transfers = Transfers::new(options.quiet);
     if !options.all_tags && written.tag().is_none() {
         transfers.line("Using default tag: latest");
@@ -94,8 +113,8 @@ pub(crate) fn run(root: &Path, options: &PushArguments) -> Result<(), Failure> {
         written.name()
     ));
     for (name, record) in images {
-        let record = part_for(record, platform.as_slice(), &name.familiar())?;
-        let parcel = pushing::prepare(&workplace, &record, &wish)?;
+        let record = part_for(record, platform, &name.familiar())?;
+        let parcel = pushing::prepare(workplace, &record, wish)?;
         push(&parcel, &name, &transfers)?;
     }
     drop(transfers);
@@ -103,7 +122,7 @@ pub(crate) fn run(root: &Path, options: &PushArguments) -> Result<(), Failure> {
         let name = if options.all_tags {
             written.familiar()
         } else {
-            written.with_default_tag().familiar()
+            written.clone().with_default_tag().familiar()
         };
         return output::result(&format!("{name}\n"));
     }

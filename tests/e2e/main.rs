@@ -58,5 +58,6 @@ mod store;
 mod support;
 mod tools;
 mod transcripts;
+mod transfers;
 mod upkeep;
 mod urls;

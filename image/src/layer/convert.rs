@@ -2,7 +2,7 @@
 //!
 //! Whatever comes out is hashed on the way; nothing is kept whose diff ID is wrong.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
@@ -183,11 +183,6 @@ impl<R: Read> Tee<R> {
     /// Reports whether the input ended with an error, and not for the bytes that it gave.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken
-    }
-
-    /// Reads what nobody has read yet.
-    pub(super) fn drain(&mut self) -> io::Result<()> {
-        io::copy(&mut BufReader::with_capacity(BUFFER, self), &mut io::sink()).map(drop)
     }
 }
 

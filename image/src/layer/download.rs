@@ -82,9 +82,9 @@ impl Download {
             .map_err(ImageError::io("store a layer"))
     }
 
-    /// The file stays for the next download.
+    /// The file stays for the next download, if anything is in it.
     pub(super) fn keep(mut self) {
-        self.is_kept = true;
+        self.is_kept = self.size().is_ok_and(|size| size > 0);
     }
 
     /// Makes the file a blob.

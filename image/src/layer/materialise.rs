@@ -15,6 +15,7 @@ use crate::manifest::Descriptor;
 use crate::media::{Encoding, Format, is_layer};
 use crate::store::{StagingDir, Verified};
 
+use super::chunks::{Chunks, Size};
 use super::compression::{Compression, Method, decompress};
 use super::convert::{Hashing, Source, Tee, convert, unwrap_io};
 use super::download::Download;
@@ -30,6 +31,12 @@ const TREE: &str = "tree";
 
 /// Most bytes that are read only to tell what is wrong with a blob.
 const MAX_DRAINED: u64 = 16 << 20;
+
+/// What of a blob is read ahead of its decompression.
+const FETCHED: Size = Size {
+    n_chunks: 6,
+    chunk: 256 << 10,
+};
 
 /// A blob that came whole.
 struct Received {
@@ -270,10 +277,17 @@ impl LayerStore {
         let blob = &origin.descriptor;
         let staging = self.store().staging_dir().map_err(worthless)?;
         let n_there = download.size().map_err(worthless)?;
-        let input = self.input(download, n_there, origin).map_err(worthless)?;
+        // Who is not heard now may be the next time; what is there is as good as before.
+        let rest = if n_there < blob.size {
+            Rest::Good
+        } else {
+            Rest::Worthless
+        };
+        let input = self.input(download, n_there, origin);
+        let input = input.map_err(|error| (error, rest))?;
         let copy = download.writer().map_err(worthless)?;
         let mut input = Tee::new(Verified::new(input, blob.clone()), copy, n_there);
-        let received = self.unpack_all(&mut input, blob, staging.path(), wanted);
+        let received = self.unpack_all(&mut input, staging.path(), wanted);
         let has_more = input.n_bytes() > n_there && input.n_bytes() < blob.size;
         match received {
             Ok(received) => Ok((received, staging)),
@@ -292,31 +306,36 @@ impl LayerStore {
         if n_there == 0 {
             return self.fetcher().fetch(origin);
         }
-        let mut have = download.reader()?.take(n_there);
-        let rest = self.fetcher().resume(origin, &mut have)?;
+        let rest = self.fetcher().resume(origin, n_there)?;
         Ok(Box::new(download.reader()?.take(n_there).chain(rest)))
     }
 
     fn unpack_all(
         &self,
         input: &mut Tee<Verified<Box<dyn Read + Send>>>,
-        blob: &Descriptor,
         staging: &Path,
         wanted: Wanted,
     ) -> Result<Received, ImageError> {
-        let (encoding, mut decoded) = decompress(Box::new(&mut *input), None).map_err(unwrap_io)?;
-        let unpacked = unpack_into(&mut decoded, staging, self.tree_for(wanted));
-        drop(decoded);
-        // What is behind the end counts for the digest too. A wrong digest explains whatever else
-        // is wrong with the bytes, so it is told first, unless finding out takes long.
-        let left = blob.size.saturating_sub(input.n_bytes());
-        if unpacked.is_ok() || left <= MAX_DRAINED {
-            let drained = input.drain().map_err(ImageError::io("fetch a layer"));
-            drained.map_err(unwrap_io)?;
-        }
-        Ok(Received {
-            unpacked: unpacked.map_err(unwrap_io)?,
-            compression: compression_of(encoding)?,
+        let failed = || ImageError::io("fetch a layer");
+        std::thread::scope(|scope| {
+            let mut chunks = Chunks::read_ahead(scope, input, FETCHED);
+            let (encoding, mut decoded) =
+                decompress(Box::new(&mut chunks), None).map_err(unwrap_io)?;
+            let unpacked = unpack_into(&mut decoded, staging, self.tree_for(wanted));
+            drop(decoded);
+            // What is behind the end counts for the digest too. A wrong digest explains whatever else
+            // is wrong with the bytes, so it is told first, unless finding out takes long.
+            let most = if unpacked.is_ok() {
+                u64::MAX
+            } else {
+                MAX_DRAINED
+            };
+            io::copy(&mut (&mut chunks).take(most), &mut io::sink())
+                .map_err(|error| unwrap_io(failed()(error)))?;
+            Ok(Received {
+                unpacked: unpacked.map_err(unwrap_io)?,
+                compression: compression_of(encoding)?,
+            })
         })
     }
 

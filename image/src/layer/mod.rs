@@ -1,6 +1,7 @@
 //! Layers: their entries and index, and tar in and out.
 
 mod assemble;
+mod chunks;
 pub mod compression;
 mod convert;
 mod download;

@@ -37,23 +37,15 @@ pub trait BlobFetcher: Send + Sync {
     /// [`ImageError::Fetch`] if the origin does not have it or cannot be asked.
     fn fetch(&self, origin: &Origin) -> Result<Box<dyn Read + Send>, ImageError>;
 
-    /// Returns what follows `have`, the beginning of the blob that an earlier download brought.
+    /// Returns what follows the first `n_have` bytes of the blob, which an earlier download brought.
     ///
     /// # Errors
     /// As for [`BlobFetcher::fetch`].
-    fn resume(
-        &self,
-        origin: &Origin,
-        have: &mut dyn Read,
-    ) -> Result<Box<dyn Read + Send>, ImageError> {
-        let failed = ImageError::io("resume a download");
-        let mut skip = || {
-            let n_bytes = io::copy(have, &mut io::sink())?;
-            let mut input = self.fetch(origin).map_err(io::Error::other)?;
-            io::copy(&mut (&mut input).take(n_bytes), &mut io::sink())?;
-            Ok(input)
-        };
-        skip().map_err(failed)
+    fn resume(&self, origin: &Origin, n_have: u64) -> Result<Box<dyn Read + Send>, ImageError> {
+        let mut input = self.fetch(origin)?;
+        io::copy(&mut (&mut input).take(n_have), &mut io::sink())
+            .map_err(ImageError::io("resume a download"))?;
+        Ok(input)
     }
 }
 
@@ -436,6 +428,17 @@ impl LayerStore {
             self.folder(&mark.diff_id).mark_synced(&mark)?;
         }
         Ok(())
+    }
+
+    /// Writes to disk where layers can be had.
+    pub(crate) fn sync_origins(&self, layers: &[DiffId]) -> Result<(), ImageError> {
+        let folders = layers
+            .iter()
+            .map(|layer| self.folder(layer).path().to_owned());
+        let paths = folders.flat_map(|folder| [folder.join("blobs.json"), folder]);
+        self.store
+            .sync_paths(paths.chain([self.store.root().join("layers")]))
+            .map_err(ImageError::io("write to disk where layers come from"))
     }
 
     fn folder(&self, diff_id: &DiffId) -> LayerFolder<'_> {

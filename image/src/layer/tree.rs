@@ -2,15 +2,17 @@
 //!
 //! Every path is walked from the root's descriptor, component by component, never through a link.
 //! While files are written there is no link in the tree at all: links, devices and the marks of
-//! removed files are made from the index in the end, and directories get their modes last.
+//! removed files are made from the index in the end, and directories get their modes last. What a
+//! file has as soon as it is made is not set again: each call of the kernel counts here.
 
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat,
-    chownat, fchmod, fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat,
+    chownat, fchmod, fchown, fsetxattr, fstat, futimens, linkat, makedev, mkdirat, mknodat, openat,
     symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
@@ -105,10 +107,27 @@ pub(super) struct TreeWriter<'a> {
     options: TreeOptions,
     notes: TreeNotes,
     /// The directory that was used last.
-    last: Option<(LayerPath, OwnedFd)>,
+    last: LayerPath,
+    /// The descriptors of that directory and of those it lies in, each with the length of its path.
+    open: VecDeque<(usize, OwnedFd)>,
+    new_file: Option<NewFile>,
+}
+
+/// What a file is given when it is made, whatever one asks for.
+struct NewFile {
+    uid: u32,
+    gid: u32,
+    /// The permissions it may have.
+    permissions: u32,
 }
 
 const NEW_DIRECTORY: Mode = Mode::RWXU;
+
+/// Permissions that a file can be made with; the other bits of modes are lost in writing.
+const PERMISSIONS: u32 = 0o777;
+
+/// Most directories that are held open.
+const MAX_OPEN: usize = 32;
 
 impl<'a> TreeWriter<'a> {
     pub(super) fn new(root: BorrowedFd<'a>, options: TreeOptions) -> Self {
@@ -116,24 +135,39 @@ impl<'a> TreeWriter<'a> {
             root,
             options,
             notes: TreeNotes::default(),
-            last: None,
+            last: LayerPath::new(),
+            open: VecDeque::new(),
+            new_file: NewFile::probe(root),
         }
     }
 
-    /// Makes an empty file, and the directories on its way.
+    /// Makes an empty file for an entry, and the directories on its way.
     pub(super) fn create(
         &mut self,
         path: &[u8],
+        entry: &Entry,
         replaces: bool,
     ) -> Result<fs_err::File, ImageError> {
         if replaces {
             self.remove(path)?;
         }
+        let mode = self.first_mode(entry);
         let (directory, name) = self.parent_of(path)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(at(path))?;
+        let fd = openat(directory, name, flags, mode).map_err(at(path))?;
         Ok(fs_err::File::from_parts(fd.into(), display(path)))
+    }
+
+    /// Returns the permissions that the file of an entry is made with.
+    fn first_mode(&self, entry: &Entry) -> Mode {
+        // An ordinary user may set attributes of what he may write only.
+        let has_attributes =
+            !entry.xattrs.is_empty() || owner_record(entry, self.options.ownership).is_some();
+        match has_attributes {
+            true => Mode::RUSR | Mode::WUSR,
+            false => Mode::from_raw_mode(entry.mode & PERMISSIONS),
+        }
     }
 
     /// Gives a file that was written what else its entry says.
@@ -143,7 +177,13 @@ impl<'a> TreeWriter<'a> {
         path: &[u8],
         entry: &Entry,
     ) -> Result<(), ImageError> {
-        self.set_metadata(file.file().as_fd(), path, entry)
+        let mode = self.first_mode(entry).as_raw_mode();
+        let has = self
+            .new_file
+            .as_ref()
+            .map(|new| mode & new.permissions)
+            .filter(|has| *has == entry.mode);
+        self.set_metadata(file.file().as_fd(), path, entry, has)
     }
 
     /// Gives a file a further name.
@@ -166,8 +206,8 @@ impl<'a> TreeWriter<'a> {
 
     /// Removes what is at `path`, if anything is.
     pub(super) fn remove(&mut self, path: &[u8]) -> Result<(), ImageError> {
-        // The directory that was used last may go.
-        self.last = None;
+        // The directories that are open may go.
+        self.open.clear();
         let (directory, name) = self.parent_of(path)?;
         match remove_at(directory, name) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -193,7 +233,7 @@ impl<'a> TreeWriter<'a> {
         for entry in directories {
             let path = entry.path.as_slice();
             let fd = self.open_readable(path)?;
-            self.set_metadata(fd.as_fd(), path, entry)?;
+            self.set_metadata(fd.as_fd(), path, entry, None)?;
         }
         Ok(self.notes)
     }
@@ -261,8 +301,8 @@ impl<'a> TreeWriter<'a> {
     /// Makes a file that stands for a device.
     fn stand_in(&mut self, entry: &Entry) -> Result<(), ImageError> {
         let path = entry.path.as_slice();
-        let file = self.create(path, false)?;
-        self.set_metadata(file.file().as_fd(), path, entry)
+        let file = self.create(path, entry, false)?;
+        self.finish_file(&file, path, entry)
     }
 
     fn whiteout(&mut self, path: &[u8]) -> Result<(), ImageError> {
@@ -279,13 +319,17 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
+    /// Gives what was made what else its entry says; `has` is its mode if that is right already.
     fn set_metadata(
         &mut self,
         fd: BorrowedFd<'_>,
         path: &[u8],
         entry: &Entry,
+        has: Option<u32>,
     ) -> Result<(), ImageError> {
-        if self.options.ownership == Ownership::Kernel {
+        let new = self.new_file.as_ref();
+        let is_owned = new.is_some_and(|new| (new.uid, new.gid) == (entry.uid, entry.gid));
+        if self.options.ownership == Ownership::Kernel && !is_owned {
             let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
             fchown(fd, Some(uid), Some(gid)).map_err(|errno| cannot_give(path, entry, errno))?;
         }
@@ -311,7 +355,9 @@ impl<'a> TreeWriter<'a> {
             fsetxattr(fd, self.options.opaque.xattr(), b"y", XattrFlags::empty())
                 .map_err(at(path))?;
         }
-        fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(at(path))?;
+        if has != Some(entry.mode) {
+            fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(at(path))?;
+        }
         futimens(fd, &times(entry.mtime)).map_err(at(path))
     }
 
@@ -327,25 +373,30 @@ impl<'a> TreeWriter<'a> {
         if path.is_empty() {
             return Ok(self.root);
         }
-        let (mut known, mut from) = match self.last.take() {
-            Some((known, fd)) if known == path || is_below(path, &known) => (known, Some(fd)),
-            _ => (LayerPath::new(), None),
-        };
-        while known.len() < path.len() {
-            let start = if known.is_empty() { 0 } else { known.len() + 1 };
+        while let Some((length, _)) = self.open.back() {
+            let known = &self.last[..*length];
+            if known == path || is_below(path, known) {
+                break;
+            }
+            self.open.pop_back();
+        }
+        self.last
+            .truncate(self.open.back().map_or(0, |(length, _)| *length));
+        while self.last.len() < path.len() {
+            let start = self.last.len() + usize::from(!self.last.is_empty());
             let rest = &path[start..];
             let length = rest.iter().position(|byte| *byte == b'/');
             let name = &rest[..length.unwrap_or(rest.len())];
-            let fd = from.as_ref().map_or(self.root, AsFd::as_fd);
+            let from = self.open.back();
+            let fd = from.map_or(self.root, |(_, fd)| fd.as_fd());
             let next = open_or_make(fd, name).map_err(at(path))?;
-            from = Some(next);
-            path::push(&mut known, name);
+            path::push(&mut self.last, name);
+            if self.open.len() == MAX_OPEN {
+                self.open.pop_front();
+            }
+            self.open.push_back((self.last.len(), next));
         }
-        let Some(fd) = from else {
-            return Ok(self.root);
-        };
-        let (_, fd) = self.last.insert((known, fd));
-        Ok((*fd).as_fd())
+        Ok(self.open.back().map_or(self.root, |(_, fd)| fd.as_fd()))
     }
 
     /// Opens a directory so that its metadata can be set.
@@ -358,6 +409,20 @@ impl<'a> TreeWriter<'a> {
                 openat(directory, name, flags, Mode::empty()).map_err(at(path))
             }
         }
+    }
+}
+
+impl NewFile {
+    /// Finds out by a file without a name; some file systems have none.
+    fn probe(root: BorrowedFd<'_>) -> Option<Self> {
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(PERMISSIONS);
+        let found = fstat(openat(root, c".", flags, mode).ok()?).ok()?;
+        Some(Self {
+            uid: found.st_uid,
+            gid: found.st_gid,
+            permissions: found.st_mode & PERMISSIONS,
+        })
     }
 }
 

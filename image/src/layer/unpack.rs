@@ -3,7 +3,7 @@
 //! Three threads: one reads (and thereby decompresses), one parses and writes, one computes the
 //! SHA-256. Buffers of 1 MiB go from each to the next and round again.
 
-use std::io::{self, BufRead, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -13,6 +13,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 
 use super::assemble::{Assembler, Step};
+use super::chunks::{Chunks, Filled, Size, read_chunks};
 use super::entry::ContentDigest;
 use super::index::LayerIndex;
 use super::pack::CHUNK;
@@ -21,7 +22,10 @@ use super::tar_read::{TarReader, Whiteouts};
 use super::tree::{TreeNotes, TreeOptions, TreeWriter};
 
 /// Buffers that go round.
-const N_CHUNKS: usize = 6;
+const BUFFERS: Size = Size {
+    n_chunks: 6,
+    chunk: CHUNK,
+};
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -52,17 +56,12 @@ pub fn unpack(
     tree: Option<(BorrowedFd<'_>, TreeOptions)>,
 ) -> Result<Unpacked, ImageError> {
     std::thread::scope(|scope| {
-        let (full_in, full_out) = sync_channel(N_CHUNKS);
-        let (used_in, used_out) = sync_channel(N_CHUNKS);
-        let (empty_in, empty_out) = sync_channel(N_CHUNKS);
-        scope.spawn(move || read_chunks(input, &full_in, &empty_out));
+        let (full_in, full_out) = sync_channel(BUFFERS.n_chunks);
+        let (used_in, used_out) = sync_channel(BUFFERS.n_chunks);
+        let (empty_in, empty_out) = sync_channel(BUFFERS.n_chunks);
+        scope.spawn(move || read_chunks(input, BUFFERS, &full_in, &empty_out));
         let hasher = scope.spawn(move || hash_chunks(&used_out, &empty_in));
-        let chunks = Chunks {
-            full: full_out,
-            used: used_in,
-            current: Filled::default(),
-            position: 0,
-        };
+        let chunks = Chunks::new(full_out, used_in);
         let mut reader = TarReader::new(chunks, whiteouts);
         // On an error the reader goes, and with it the channels: the threads end by themselves.
         let (index, notes) = read_all(&mut reader, tree)?;
@@ -107,9 +106,9 @@ fn read_all(
                 size,
                 replaces,
             } => {
-                let mut file = match &mut tree {
-                    Some(tree) => Some(tree.create(&path, replaces)?),
-                    None => None,
+                let mut file = match (&mut tree, assembler.get(&path)) {
+                    (Some(tree), Some(entry)) => Some(tree.create(&path, entry, replaces)?),
+                    _ => None,
                 };
                 let digest = read_content(reader, size, file.as_mut())?;
                 assembler.set_digest(&path, digest);
@@ -185,101 +184,13 @@ fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
     }
 }
 
-/// A buffer and how much of it is filled.
-#[derive(Debug, Default)]
-struct Filled {
-    buffer: Vec<u8>,
-    length: usize,
-}
-
-/// The chunks of the stream as one [`BufRead`]; a chunk that was read goes to the hasher.
-#[derive(Debug)]
-struct Chunks {
-    full: Receiver<io::Result<Filled>>,
-    used: SyncSender<Filled>,
-    current: Filled,
-    position: usize,
-}
-
-impl BufRead for Chunks {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.position == self.current.length {
-            let used = std::mem::take(&mut self.current);
-            self.position = 0;
-            if !used.buffer.is_empty() {
-                self.used.send(used).map_err(|_closed| gone())?;
-            }
-            // A closed channel is the end of the stream: an error would have come before it.
-            if let Ok(next) = self.full.recv() {
-                self.current = next?;
-            }
-        }
-        Ok(&self.current.buffer[self.position..self.current.length])
-    }
-
-    fn consume(&mut self, n_bytes: usize) {
-        self.position = (self.position + n_bytes).min(self.current.length);
-    }
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let n_bytes = available.len().min(buffer.len());
-        buffer[..n_bytes].copy_from_slice(&available[..n_bytes]);
-        self.consume(n_bytes);
-        Ok(n_bytes)
-    }
-}
-
-fn gone() -> io::Error {
-    io::Error::other("the thread that hashes the layer is gone")
-}
-
-/// Reads until the end, an error, or until nobody wants more.
-fn read_chunks(
-    input: &mut (dyn Read + Send),
-    full: &SyncSender<io::Result<Filled>>,
-    empty: &Receiver<Vec<u8>>,
-) {
-    for n_chunk in 0.. {
-        // Short streams never need all of the buffers.
-        let mut buffer = if n_chunk < N_CHUNKS {
-            vec![0; CHUNK]
-        } else {
-            match empty.recv() {
-                Ok(buffer) => buffer,
-                Err(_closed) => return,
-            }
-        };
-        let result = fill_chunk(input, &mut buffer).map(|length| Filled { buffer, length });
-        let is_last = result.as_ref().map_or(true, |filled| filled.length == 0);
-        if full.send(result).is_err() || is_last {
-            return;
-        }
-    }
-}
-
-fn fill_chunk(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n_bytes) => filled += n_bytes.min(buffer.len() - filled),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-fn hash_chunks(used: &Receiver<Filled>, empty: &SyncSender<Vec<u8>>) -> (Digest, u64) {
+fn hash_chunks(used: &Receiver<Filled>, empty: &SyncSender<Filled>) -> (Digest, u64) {
     let mut hasher = Sha256::new();
     let mut size = 0;
-    while let Ok(Filled { buffer, length }) = used.recv() {
-        hasher.update(&buffer[..length]);
-        size += length as u64;
-        if empty.send(buffer).is_err() {
+    while let Ok(filled) = used.recv() {
+        hasher.update(filled.bytes());
+        size += filled.bytes().len() as u64;
+        if empty.send(filled).is_err() {
             continue; // The reader is done; what it read still counts.
         }
     }

@@ -24,7 +24,7 @@ use crate::manifest::Descriptor;
 use crate::platform::Platform;
 
 pub use contents::Contents;
-pub use publish::Retagged;
+pub use publish::{Fetched, Retagged};
 pub(crate) use refs::RecordFile;
 pub use refs::{Listed, NameLock};
 pub use remove::{Force, Removal};

@@ -2,13 +2,14 @@
 //!
 //! The files of an image and its names are written before the one `syncfs` and renamed after it: a
 //! name that is on disk has its bytes there, and all that it leads to. At the end the folders are
-//! synced, so that what was reported as named stays named.
+//! synced, so that what was reported as named stays named. An image from a registry can be had again:
+//! see [`LayerStore::stage_fetched`].
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::refs::{image_path, read_record, ref_path, to_json};
-use crate::digest::Digest;
+use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::layer::LayerStore;
 use crate::record::ImageRecord;
@@ -27,8 +28,9 @@ pub enum Retagged {
 }
 
 /// The files of an image and its names, written but not yet there.
-struct Staged<'a> {
-    record: &'a ImageRecord,
+#[derive(Debug)]
+struct Staged {
+    record: ImageRecord,
     /// What the store knew of the image.
     earlier: Option<ImageRecord>,
     /// `None` if that is all there is to know.
@@ -50,6 +52,59 @@ impl LayerStore {
         let staged = self.store().stage_image(record, names)?;
         self.sync()?;
         self.store().publish(staged, names)
+    }
+
+    /// Gets everything ready to give these names to an image with these layers, all of which have an
+    /// [origin](LayerStore::add_origin): writes to disk the image's documents, where its layers are, and
+    /// the names themselves. What is here of the layers has marks that it may be lost.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn stage_fetched(
+        &self,
+        record: &ImageRecord,
+        names: &[Reference],
+        layers: &[DiffId],
+    ) -> Result<Fetched, ImageError> {
+        let documents = record.images.iter().flat_map(|image| {
+            let manifest = image.manifest.as_ref().map(|manifest| manifest.digest);
+            [Some(image.config), manifest].into_iter().flatten()
+        });
+        let documents: BTreeSet<Digest> = record
+            .index
+            .iter()
+            .map(|index| index.digest)
+            .chain(documents)
+            .collect();
+        let staged = self.store().stage_image(record, names)?;
+        staged.sync()?;
+        self.store().sync_blobs(&documents)?;
+        self.sync_origins(layers)?;
+        Ok(Fetched {
+            store: self.store().clone(),
+            staged,
+            names: names.to_vec(),
+        })
+    }
+}
+
+/// An image from a registry that waits for its names.
+#[derive(Debug)]
+pub struct Fetched {
+    store: Store,
+    staged: Staged,
+    names: Vec<Reference>,
+}
+
+impl Fetched {
+    /// Keeps the image in mind and gives it its names. A power failure in the next seconds can take them
+    /// again, for the image can be had again: nobody waits for the disk here.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn publish(self) -> Result<Vec<Retagged>, ImageError> {
+        let (retagged, _) = self.store.rename_all(self.staged, &self.names)?;
+        Ok(retagged)
     }
 }
 
@@ -77,11 +132,7 @@ impl Store {
         Ok(retagged.first().copied().unwrap_or(Retagged::New))
     }
 
-    fn stage_image<'a>(
-        &self,
-        record: &'a ImageRecord,
-        names: &[Reference],
-    ) -> Result<Staged<'a>, ImageError> {
+    fn stage_image(&self, record: &ImageRecord, names: &[Reference]) -> Result<Staged, ImageError> {
         let earlier = self.kept(&image_path(&record.id))?;
         let mut kept = record.clone();
         kept.tagged_at = None;
@@ -97,22 +148,32 @@ impl Store {
             .collect::<std::io::Result<_>>();
         let failed = || ImageError::io(format!("keep image {}", record.id));
         Ok(Staged {
-            record,
+            record: record.clone(),
             earlier,
             image: image.map_err(failed())?,
             names: names.map_err(failed())?,
         })
     }
 
-    fn publish(
+    fn publish(&self, staged: Staged, names: &[Reference]) -> Result<Vec<Retagged>, ImageError> {
+        let (retagged, changed) = self.rename_all(staged, names)?;
+        changed
+            .into_iter()
+            .try_for_each(|folder| fs_err::File::open(folder)?.sync_all())
+            .map_err(ImageError::io("write names to disk"))?;
+        Ok(retagged)
+    }
+
+    /// Gives everything its place; returns the folders that have new entries then.
+    fn rename_all(
         &self,
-        mut staged: Staged<'_>,
+        mut staged: Staged,
         names: &[Reference],
-    ) -> Result<Vec<Retagged>, ImageError> {
+    ) -> Result<(Vec<Retagged>, BTreeSet<PathBuf>), ImageError> {
         let _lock = self.lock_names()?;
         let id = staged.record.id;
         if self.kept(&image_path(&id))? != staged.earlier {
-            staged = self.stage_image(staged.record, names)?;
+            staged = self.stage_image(&staged.record, names)?;
             staged.sync()?;
         }
         let mut changed = BTreeSet::new();
@@ -120,7 +181,7 @@ impl Store {
             image
                 .publish(&self.root().join(image_path(&id)))
                 .map_err(ImageError::io(format!("keep image {id}")))?;
-            changed.insert(Path::new("images"));
+            changed.insert(self.root().join("images"));
         }
         let mut retagged = Vec::new();
         for (path, file) in &mut staged.names {
@@ -130,20 +191,16 @@ impl Store {
                 Some(earlier) => Retagged::Moved(earlier.id),
             };
             retagged.push(earlier);
-            let folder = path.parent().unwrap_or(Path::new(""));
+            let folder = self.root().join(path.parent().unwrap_or(Path::new("")));
             if earlier != Retagged::Same {
-                changed.insert(folder);
+                changed.insert(folder.clone());
             }
             let Some(file) = file.take() else { continue };
-            fs_err::create_dir_all(self.root().join(folder))
+            fs_err::create_dir_all(folder)
                 .and_then(|()| file.publish(&self.root().join(&*path)))
                 .map_err(ImageError::io(format!("tag image {id}")))?;
         }
-        changed
-            .into_iter()
-            .try_for_each(|folder| fs_err::File::open(self.root().join(folder))?.sync_all())
-            .map_err(ImageError::io("write names to disk"))?;
-        Ok(retagged)
+        Ok((retagged, changed))
     }
 
     /// Returns the record in a file; one that cannot be read is as good as none.
@@ -155,7 +212,7 @@ impl Store {
     }
 }
 
-impl Staged<'_> {
+impl Staged {
     fn sync(&self) -> Result<(), ImageError> {
         let names = self.names.iter().filter_map(|(_, file)| file.as_ref());
         self.image

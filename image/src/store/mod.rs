@@ -23,7 +23,7 @@ mod staging;
 mod survey;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{DirBuilder, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -345,6 +345,21 @@ impl Store {
     pub fn sync(&self) -> Result<(), ImageError> {
         self.sync_all()
             .map_err(ImageError::io("write the store to disk"))
+    }
+
+    /// Writes these blobs to disk, and that they are there; those that are not here are passed over.
+    pub(crate) fn sync_blobs(&self, blobs: &BTreeSet<Digest>) -> Result<(), ImageError> {
+        let paths = blobs.iter().map(|blob| self.blob_path(blob));
+        self.sync_paths(paths.chain([self.root.join("blobs/sha256")]))
+            .map_err(ImageError::io("write blobs to disk"))
+    }
+
+    /// Writes files to disk, and of folders which names they have.
+    pub(crate) fn sync_paths(&self, paths: impl IntoIterator<Item = PathBuf>) -> io::Result<()> {
+        paths.into_iter().try_for_each(|path| {
+            let synced = fs_err::File::open(path).and_then(|file| file.sync_all());
+            ignore_missing(synced)
+        })
     }
 
     pub(crate) fn tmp_dir(&self) -> PathBuf {

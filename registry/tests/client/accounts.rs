@@ -68,6 +68,34 @@ fn right_and_wrong_credentials() {
 }
 
 #[test]
+fn a_token_in_place_of_the_password() {
+    let server = Server::new(|seen| {
+        if seen.target.starts_with("/token") {
+            let is_asked = seen.target.contains("account=me&offline_token=true");
+            return match seen.header("authorization") {
+                Some(RIGHT) if is_asked => {
+                    Answer::new(200, r#"{"token":"good","refresh_token":"for later"}"#)
+                }
+                _ => Answer::new(401, ""),
+            };
+        }
+        bearer(seen)
+    });
+    let host = server.host();
+    let client = client_with(&server, "right");
+    let token = client.check_login(&host).unwrap().unwrap();
+    assert_eq!(token.reveal(), "for later");
+    assert_eq!(
+        client.check_login(&host).unwrap().unwrap().reveal(),
+        "for later"
+    );
+    // Not every token server has some, and what is no login asks for none.
+    let server = Server::new(bearer);
+    let kept = client_with(&server, "right").check_login(&server.host());
+    assert!(kept.unwrap().is_none());
+}
+
+#[test]
 fn a_registry_that_wants_no_credentials() {
     let server = Server::new(|_| Answer::new(200, "{}"));
     client_with(&server, "any")
