@@ -241,10 +241,6 @@ fn report(collected: &Collected, scope: Scope, dry_run: bool) -> String {
             Removal::Untagged(reference) => format!("untagged: {}", reference.familiar()),
             Removal::Deleted(digest) => format!("deleted: {digest}"),
         }));
-        if scope == Scope::Images {
-            let layers = collected.layers.iter();
-            lines.extend(layers.map(|layer| format!("deleted: {}", layer.0)));
-        }
         lines.push(String::new());
     }
     let has_cache = !collected.layers.is_empty() || !collected.folders.is_empty();

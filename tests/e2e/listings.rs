@@ -382,3 +382,74 @@ fn small_texts_are_docker_s() {
         run.report()
     );
 }
+
+/// A stack of layers goes with the last image that has it.
+#[test]
+fn prune_names_each_stack_once() {
+    let env = TestEnv::new();
+    for image in &recorded_images(RECORDED_HOST) {
+        image.load(&env);
+    }
+    let dry = env
+        .rbuild(["image", "prune", "-af", "--dry-run"])
+        .ok()
+        .stdout;
+    let run = env.rbuild(["image", "prune", "-f"]).ok();
+    // The image without a name shares its only layer.
+    assert_eq!(
+        run.stdout.matches("deleted: ").count(),
+        1,
+        "{}",
+        run.report()
+    );
+    let run = env.rbuild(["image", "prune", "-af"]).ok();
+    let deleted: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("deleted: "))
+        .collect();
+    let mut once = deleted.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(
+        (deleted.len(), once.len()),
+        (2 + 4, 2 + 4),
+        "{}",
+        run.report()
+    );
+    assert!(
+        deleted.iter().all(|line| dry.contains(line)),
+        "{dry}{}",
+        run.report()
+    );
+}
+
+/// The commands of Docker's builder plugin are there under its names.
+#[test]
+fn buildx_is_another_name() {
+    let env = TestEnv::new();
+    let context = env.context(
+        "ctx",
+        &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /f\n")],
+    );
+    let context = context.to_str().unwrap();
+    env.rbuild(["buildx", "build", "-q", "-t", "a:1", context])
+        .ok();
+    env.rbuild(["buildx", "b", "-q", "-t", "b:1", context]).ok();
+    env.rbuild(["builder", "build", "-q", "-t", "c:1", context])
+        .ok();
+    let run = env.rbuild(["images", "--format", "{{.Repository}}"]).ok();
+    assert_eq!(run.stdout, "a\nb\nc\n");
+    let kinds = env.rbuild(["buildx", "du", "--format", "{{.Type}}"]).ok();
+    assert!(kinds.stdout.starts_with("Images\n"), "{}", kinds.report());
+    let run = env.rbuild(["buildx", "prune", "-af"]).ok();
+    assert!(
+        run.stdout.contains("Total reclaimed space: "),
+        "{}",
+        run.report()
+    );
+    env.rbuild(["buildx", "du", "--nope"])
+        .fails(125)
+        .says("unknown flag: --nope");
+    env.rbuild(["inspect", "a:1"]).ok();
+}

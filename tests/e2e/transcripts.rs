@@ -111,15 +111,15 @@ enum Redaction {
     Used,
     /// The rows of a store without a daemon: cache mounts, git mirrors and the like.
     OwnRows,
-    /// What an image loses with it: stacks of layers in the classic engine, layers here, nothing in
-    /// today's engine.
+    /// Stacks of layers that go with an image: the classic engine and this store name them, today's
+    /// engine does not.
     Layers,
     /// Today's engine prints no `Preparing`, names blobs where it pushes, and keeps the digest of an
     /// untagged repository; the classic look is followed.
     PushedBlobs,
     /// Shown or not as it happened to be seen.
     Verifying,
-    /// Pulled again: the other engine had the base in its cache still, this store pruned it.
+    /// The other engine's cache kept the base, this store pruned it: it goes, and is pulled again.
     Base,
     /// Manifests made here are OCI's, and another tool's are of another length.
     Manifests,
@@ -150,7 +150,7 @@ const CLASSIC: &[(&str, &[Redaction])] = &[
     ("save", &[]),
     ("rmi", &[R::Parents, R::Manifests]),
     ("load", &[]),
-    ("image prune", &[R::Order, R::Layers, R::Sizes]),
+    ("image prune", &[R::Order, R::Base, R::Sizes]),
     ("pull", &[R::Order, R::Verifying, R::Base, R::Manifests]),
 ];
 
@@ -332,7 +332,8 @@ impl Side<'_> {
     /// A line without what is taken out; `None` if nothing of it counts.
     fn line(&self, line: &str, name: &str) -> Option<String> {
         let is_dropped = (self.redacts(R::Verifying) && line.ends_with(": Verifying Checksum"))
-            || (self.redacts(R::Base) && line.starts_with("LAYER0: "))
+            || (self.redacts(R::Base)
+                && (line.starts_with("LAYER0: ") || line == "deleted: LAYER0"))
             || (self.redacts(R::PushedBlobs) && line.ends_with(": Preparing"))
             || (self.redacts(R::PushedBlobs)
                 && line.starts_with("Untagged: ")

@@ -234,16 +234,9 @@ impl Collection<'_> {
             &collector,
         )?)?;
 
-        if self.wish.dry_run {
-            for id in &going {
-                let names = listed.iter().filter(|listed| listed.record.id == *id);
-                let names = names.filter_map(|listed| listed.reference.clone());
-                done.removals.extend(names.map(Removal::Untagged));
-                done.removals.push(Removal::Deleted(*id));
-            }
-        } else {
-            done.removals
-                .extend(store.forget_images(&names, &listed, &going)?);
+        done.removals.extend(store.removals(&listed, &going, &kept));
+        if !self.wish.dry_run {
+            store.forget_images(&names, &listed, &going)?;
             self.database.drop_records(&decision.records)?;
             let trash = store.staging_dir()?;
             let taken = self.carry_out(&mut decision, trash.path())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::digest::{DiffId, Digest};
+use crate::digest::{ChainId, DiffId, Digest};
 use crate::error::ImageError;
 use crate::record::refs::image_path;
 use crate::record::resolve::no_such_image;
@@ -82,8 +82,41 @@ impl Store {
         Ok(done)
     }
 
-    /// Takes all their names, and what is known of them, away from images; returns what was done, as
-    /// [`Store::remove_image`] does. Their blobs stay: what else is in the store decides about them.
+    /// Returns what goes with images: their names, themselves, and stacks of layers that nothing of
+    /// `kept` has. A stack of several images goes with the last one.
+    #[must_use]
+    pub fn removals(
+        &self,
+        listed: &[Listed],
+        ids: &BTreeSet<Digest>,
+        kept: &Contents,
+    ) -> Vec<Removal> {
+        let mut left: Vec<(Digest, Contents)> = Vec::new();
+        for id in ids.iter().rev() {
+            let mut contents = Contents::default();
+            for same in listed.iter().filter(|same| same.record.id == *id) {
+                contents.add(self, &same.record);
+            }
+            left.push((*id, contents));
+        }
+        let mut removals = Vec::new();
+        while let Some((id, contents)) = left.pop() {
+            let (digests, tags): (Vec<_>, Vec<_>) =
+                names_of(listed, &id).partition(|name| name.digest.is_some());
+            removals.extend(tags.into_iter().chain(digests).map(Removal::Untagged));
+            removals.push(Removal::Deleted(id));
+            let others: Vec<&Contents> =
+                left.iter().map(|(_, other)| other).chain([kept]).collect();
+            let is_free =
+                |chain: &&ChainId| !others.iter().any(|other| other.chains.contains(*chain));
+            let free = contents.chains.iter().filter(is_free);
+            removals.extend(free.map(|chain| Removal::Deleted(chain.0)));
+        }
+        removals
+    }
+
+    /// Takes all their names, and what is known of them, away from images. Their blobs stay: what
+    /// else is in the store decides about them.
     ///
     /// # Errors
     /// [`ImageError::Io`]
@@ -92,20 +125,15 @@ impl Store {
         _lock: &NameLock,
         listed: &[Listed],
         ids: &BTreeSet<Digest>,
-    ) -> Result<Vec<Removal>, ImageError> {
-        let mut done = Vec::new();
+    ) -> Result<(), ImageError> {
         for id in ids {
-            let (digests, tags): (Vec<_>, Vec<_>) =
-                names_of(listed, id).partition(|name| name.digest.is_some());
-            for reference in tags.into_iter().chain(digests) {
+            for reference in names_of(listed, id) {
                 self.untag_locked(&reference)?;
-                done.push(Removal::Untagged(reference));
             }
             let removed = fs_err::remove_file(self.root().join(image_path(id)));
             ignore_missing(removed).map_err(ImageError::io("remove an image"))?;
-            done.push(Removal::Deleted(*id));
         }
-        Ok(done)
+        Ok(())
     }
 
     fn delete_image(
