@@ -11,6 +11,8 @@ WORK=${RBUILD_TEST_WORK:-$REPO/target/house}
 export DEBIAN_FRONTEND=noninteractive
 PATH=$HOME/.cargo/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "$REPO"
+# Tests compare modes of files.
+umask 022
 
 note() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

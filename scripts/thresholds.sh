@@ -9,18 +9,18 @@ CORPUS_MIN_PASS=538
 
 # Inputs that each fuzz target tries in a test run: about a minute's worth.
 declare -A FUZZ_RUNS=(
-  [agent]=500000
+  [agent]=4000000
   [answers]=1200000
   [archives]=60000
   [dockerignore]=1300000
   [expansion]=1500000
-  [layer_index]=300000
+  [layer_index]=120000
   [manifests]=350000
   [parser]=250000
   [planner]=120000
-  [references]=280000
+  [references]=250000
   [remotes]=2000000
-  [tar_ingest]=100000
+  [tar_ingest]=250000
   [terminal]=3000000
 )
 # Seconds after which a target ends there, whatever it has done by then.
