@@ -61,10 +61,11 @@ impl<'a> Engine<'a> {
         }))
     }
 
-    /// Tells what the engine has of an image. If it does not say, that is nothing.
+    /// Tells what the engine has of an image; nothing if it refuses to say.
     pub(crate) fn held(&self, id: &Digest, layers: &[DiffId]) -> Result<Held, Failure> {
         let mut session = self.connect()?;
-        Ok(held(&mut session.connection, id, layers).unwrap_or(Held::Layers(0)))
+        held(&mut session.connection, id, layers)
+            .map_err(|error| self.failed("load", &error.to_string()))
     }
 
     /// Gives an image that the engine has its names.
