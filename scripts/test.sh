@@ -202,7 +202,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --l
 # In one block: bash reads it whole before it starts, so that the file may change meanwhile.
 {
   stage packages 900 packages
-  stage format 60 format
+  stage format 300 format
   stage lints 900 lints
   stage unit 1500 unit
   stage release 900 release
