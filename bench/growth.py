@@ -37,7 +37,8 @@ class Growth:
     def __init__(self, bench, programs, share):
         self.bench, self.programs, self.share = bench, programs, share
         self.rbuild = bench.tools[0]
-        self.lines = {}
+        # Points by line, and what kept a line from going on.
+        self.lines, self.ends = {}, {}
 
     def sizes(self, values):
         """The given sizes, without the largest if a share of them is enough."""
@@ -218,13 +219,14 @@ def main():
             return 1
         growth = Growth(bench, programs, options.share)
         for name in options.only or ["records", "steps", "files", "layers"]:
-            getattr(growth, name)()
-    except ToolFailed as failed:
-        note(f"error: {failed.text}")
-        return 1
+            try:
+                getattr(growth, name)()
+            except ToolFailed as failed:
+                note(f"{name} end here: {failed.text}")
+                growth.ends[name] = failed.text
     finally:
         bench.stop()
-    document = {"machine": before, "lines": growth.lines, "fits": growth.fits()}
+    document = {"machine": before, "lines": growth.lines, "ends": growth.ends, "fits": growth.fits()}
     (options.work / "growth.json").write_text(json.dumps(document, indent=1) + "\n")
     plots(growth, options.plot or options.work / "growth")
     return 0
