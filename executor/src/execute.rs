@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rbuild_agent::Agent;
 use rbuild_cache::Database;
 use rbuild_cache::files::FileDigests;
+use rbuild_cache::flight::Flights;
 use rbuild_image::layer::LayerStore;
 use rbuild_image::store::{StagingDir, Store};
 use rbuild_parser::ignore::Ignore;
@@ -22,7 +23,7 @@ use crate::files::patterns::Patterns;
 use crate::remotes::Remotes;
 use crate::schedule::run_all;
 use crate::secrets::Secrets;
-use crate::snapshot::Sandbox;
+use crate::snapshot::{Drawing, Sandbox};
 use crate::step;
 
 /// What a build works with. Everything is shared by the threads of the build.
@@ -53,7 +54,7 @@ pub struct Build<'a> {
 }
 
 /// Settings of a build.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// How many steps run at once; at least 1.
     pub jobs: usize,
@@ -62,8 +63,8 @@ pub struct Options {
     pub epoch: Option<i64>,
     /// The clock, in seconds since the Unix epoch.
     pub now: fn() -> i64,
-    /// Folder of the key locks.
-    pub locks: PathBuf,
+    /// By which processes that share the store do no step twice.
+    pub flights: Flights,
     /// `/etc/resolv.conf` of `RUN` steps.
     pub resolv_conf: Vec<u8>,
 }
@@ -129,6 +130,8 @@ impl OpenContexts {
 pub(crate) struct Workspace {
     staging: OnceLock<StagingDir>,
     n_folders: AtomicUsize,
+    /// Most steps of a build miss the same mount points.
+    stubs: Mutex<Vec<(Drawing, PathBuf)>>,
 }
 
 impl Workspace {
@@ -145,6 +148,23 @@ impl Workspace {
         let folder = staging.path().join(number.to_string());
         fs_err::create_dir(&folder)?;
         Ok(folder)
+    }
+
+    /// A folder that looks as `drawing`, to be a layer of overlays with marks of the kind that `userxattr` says.
+    pub(crate) fn stub(
+        &self,
+        store: &Store,
+        drawing: Drawing,
+        userxattr: bool,
+    ) -> Result<PathBuf, StepError> {
+        let mut stubs = self.stubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, stub)) = stubs.iter().find(|(made, _)| *made == drawing) {
+            return Ok(stub.clone());
+        }
+        let stub = self.folder(store)?;
+        drawing.make(&stub, userxattr)?;
+        stubs.push((drawing, stub.clone()));
+        Ok(stub)
     }
 }
 

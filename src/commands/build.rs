@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rbuild_agent::Agent;
+use rbuild_cache::flight::Flights;
 use rbuild_executor::{Build, BuiltImage, Options, Secrets, execute};
 use rbuild_image::record::{ImageRecord, Origin, PlatformImage};
 use rbuild_parser::diagnostic::Diagnostic;
@@ -175,7 +176,7 @@ fn settings(
         jobs: options.jobs.unwrap_or_else(default_jobs).max(1),
         epoch,
         now: environment::now,
-        locks: workplace.locks()?,
+        flights: Flights::new(workplace.locks()?),
         resolv_conf: resolv_conf(),
     })
 }

@@ -7,7 +7,7 @@ mod copied;
 mod owners;
 mod skeleton;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -21,11 +21,12 @@ use rbuild_sandbox::{
 use rustix::fs::Stat;
 
 pub(crate) use owners::Recorded;
-use skeleton::Mends;
+pub(crate) use skeleton::Drawing;
+use skeleton::{Covered, Mends};
 
 use crate::emulation::Emulation;
 use crate::error::StepError;
-use crate::execute::Build;
+use crate::execute::{Build, Workspace};
 
 /// Where `RUN` steps run.
 #[derive(Debug)]
@@ -70,10 +71,13 @@ impl Sandbox {
             let found = known().get(diff_id).cloned();
             let tree = match found {
                 Some(tree) => tree,
-                // Not under the lock: it may be fetched and unpacked.
-                None => layers.tree(diff_id)?,
+                None => {
+                    // Not under the lock: it may be fetched and unpacked.
+                    let tree = layers.tree(diff_id)?;
+                    known().insert(*diff_id, tree.clone());
+                    tree
+                }
             };
-            known().insert(*diff_id, tree.clone());
             trees.push(tree);
         }
         Ok(trees)
@@ -105,11 +109,12 @@ impl Sandbox {
             lower,
             owners_are_fake: self.owners_are_fake(),
         };
-        let stub = staging.join("stub");
-        fs_err::create_dir(&stub)?;
-        let made = skeleton.make(&stub, &[], Mends::Implied)?;
-        let mut lowers = distinct(self.trees(build.layers, parent)?, lower);
-        if made || lowers.is_empty() {
+        let mut lowers = distinct(parent, self.trees(build.layers, parent)?, lower);
+        let drawing = skeleton.draw(&[], Covered::Nothing, Mends::Implied)?;
+        if drawing.has_targets() || lowers.is_empty() {
+            let stub = staging.join("stub");
+            fs_err::create_dir(&stub)?;
+            drawing.make(&stub, *userxattr)?;
             lowers.insert(0, stub);
         }
         let upper = match access {
@@ -118,7 +123,9 @@ impl Sandbox {
                 let [upper, work] = ["upper", "work"].map(|name| staging.join(name));
                 fs_err::create_dir(&upper)?;
                 fs_err::create_dir(&work)?;
-                skeleton.make(&upper, &[], Mends::Nothing)?;
+                skeleton
+                    .draw(&[], Covered::Nothing, Mends::Nothing)?
+                    .make(&upper, *userxattr)?;
                 Some(Upper { upper, work })
             }
         };
@@ -189,16 +196,16 @@ impl Fingerprint {
 }
 
 impl Snapshot {
-    /// Makes, in the empty folder `staging`, a root file system of the layers `parent`, whose merged view is `lower`, and puts it
-    /// into `spec`. What the process needs to be there, mount points and its working directory, is
-    /// there.
+    /// Makes a root file system of the layers `parent`, whose merged view is `lower`, and puts it into `spec`. What
+    /// the process needs to be there, mount points and its working directory, is there. Changes are found in `tree`
+    /// in the empty folder `staging`, in which there is nothing else.
     ///
     /// # Errors
     /// Anything that keeps the layers' trees from being made or copied.
     pub(crate) fn prepare(
         build: &Build<'_>,
         sandbox: &Sandbox,
-        staging: &Path,
+        (workspace, staging): (&Workspace, &Path),
         parent: &[DiffId],
         lower: &Rootfs,
         spec: &mut Spec,
@@ -206,7 +213,7 @@ impl Snapshot {
         let owners_are_fake = sandbox.owners_are_fake();
         spec.fake_ownership = owners_are_fake;
         let journal = if owners_are_fake {
-            let journal = staging.join("owners");
+            let journal = staging.with_extension("owners");
             owners::begin(&journal, lower)?;
             Some(journal)
         } else {
@@ -221,7 +228,17 @@ impl Snapshot {
                     lower,
                     owners_are_fake,
                 };
-                spec.root = overlay(staging, &tree, trees, &skeleton, *userxattr, spec)?;
+                let mut lowers = distinct(parent, trees, lower);
+                let covered = if spec.privileged {
+                    Covered::Nothing
+                } else {
+                    Covered::ByKernel
+                };
+                let stub = skeleton.draw(&mount_points(spec), covered, Mends::Implied)?;
+                if stub.has_targets() || lowers.is_empty() {
+                    lowers.insert(0, workspace.stub(build.store, stub, *userxattr)?);
+                }
+                spec.root = overlay(staging, &tree, lowers, &skeleton, *userxattr, spec)?;
                 SnapshotKind::Upper {
                     userxattr: *userxattr,
                 }
@@ -253,9 +270,10 @@ impl Snapshot {
         matches!(self.kind, SnapshotKind::Upper { userxattr: true })
     }
 
-    /// The directory that can become the layer's tree, if there is one.
-    pub(crate) fn layer_tree(&self) -> Option<&Path> {
-        matches!(self.kind, SnapshotKind::Upper { .. }).then_some(&self.tree)
+    /// The folder with nothing but the directory that can become the layer's tree, if there is one.
+    pub(crate) fn layer_folder(&self) -> Option<&Path> {
+        let has_tree = matches!(self.kind, SnapshotKind::Upper { .. });
+        self.tree.parent().filter(|_| has_tree)
     }
 }
 
@@ -263,44 +281,35 @@ impl Snapshot {
 ///
 /// The kernel refuses a directory that is there twice. Of a layer that is in the stack twice the
 /// upper one decides all that the lower one does, so only that stays; empty ones do nothing.
-fn distinct(trees: Vec<PathBuf>, lower: &Rootfs) -> Vec<PathBuf> {
-    let mut lowers: Vec<PathBuf> = Vec::new();
-    for (tree, layer) in trees.into_iter().zip(lower.layers()).rev() {
-        if !layer.entries().is_empty() && !lowers.contains(&tree) {
-            lowers.push(tree);
-        }
-    }
-    lowers
+fn distinct(parent: &[DiffId], trees: Vec<PathBuf>, lower: &Rootfs) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let layers = parent.iter().zip(trees).zip(lower.layers()).rev();
+    layers
+        .filter(|((diff_id, _), layer)| !layer.entries().is_empty() && seen.insert(*diff_id))
+        .map(|((_, tree), _)| tree)
+        .collect()
 }
 
-/// Lays out upper, work and stub directories.
+/// Lays out upper and work directories.
 ///
 /// Mount points that are missing stand in a stub layer of their own, the topmost lower: nothing of
 /// them ever gets into the upper directory, and nothing has to be removed afterwards.
 fn overlay(
     staging: &Path,
     upper: &Path,
-    trees: Vec<PathBuf>,
+    lowers: Vec<PathBuf>,
     skeleton: &skeleton::Skeleton<'_>,
     userxattr: bool,
     spec: &Spec,
 ) -> Result<rbuild_sandbox::Root, StepError> {
-    let work = staging.join("work");
+    let work = staging.with_extension("work");
     fs_err::create_dir(upper)?;
     fs_err::create_dir(&work)?;
     // The merged root directory has the upper's metadata.
-    skeleton.make(
-        upper,
-        &[(spec.cwd.clone(), rbuild_sandbox::TargetKind::Directory)],
-        Mends::Nothing,
-    )?;
-    let stub = staging.join("stub");
-    fs_err::create_dir(&stub)?;
-    let made = skeleton.make(&stub, &mount_points(spec), Mends::Implied)?;
-    let mut lowers = distinct(trees, skeleton.lower);
-    if made || lowers.is_empty() {
-        lowers.insert(0, stub);
-    }
+    let cwd = [(spec.cwd.clone(), rbuild_sandbox::TargetKind::Directory)];
+    skeleton
+        .draw(&cwd, Covered::Nothing, Mends::Nothing)?
+        .make(upper, userxattr)?;
     Ok(rbuild_sandbox::Root::Overlay {
         lowers,
         upper: upper.to_owned(),

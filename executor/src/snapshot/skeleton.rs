@@ -7,9 +7,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rbuild_image::layer::entry::Entry;
 use rbuild_image::layer::{Follow, Rootfs, path as layer_path};
 use rbuild_sandbox::TargetKind;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, XattrFlags};
 
 use super::owners;
 use crate::dress::dress;
@@ -22,6 +23,22 @@ pub(super) enum Mends {
     Nothing,
 }
 
+/// Which mount points are drawn although they are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Covered {
+    /// Those that every step has mounts on, which no program can take away. In the topmost of many layers the kernel
+    /// finds them at once; elsewhere it looks through all layers for each.
+    ByKernel,
+    Nothing,
+}
+
+impl Covered {
+    fn has(self, target: &Path) -> bool {
+        const ALWAYS: [&str; 5] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/resolv.conf"];
+        self == Self::ByKernel && ALWAYS.iter().any(|path| target == Path::new(path))
+    }
+}
+
 /// Makes directories that are copies of those of a root file system.
 pub(super) struct Skeleton<'a> {
     /// The root file system.
@@ -31,40 +48,34 @@ pub(super) struct Skeleton<'a> {
 }
 
 impl Skeleton<'_> {
-    /// Makes those `targets` that the root file system does not have below the directory `into`,
-    /// with their parents as they are there; gives `into` the root directory's metadata. Returns
-    /// true if any target was made.
-    pub(super) fn make(
+    /// Draws those `targets` that the root file system does not have, with their parents as they are there; and those
+    /// that it has and that are `covered`.
+    pub(super) fn draw(
         &self,
-        into: &Path,
         targets: &[(PathBuf, TargetKind)],
+        covered: Covered,
         mends: Mends,
-    ) -> Result<bool, StepError> {
-        let missing = self.missing(targets)?;
-        let mut directories = missing.parents.clone();
-        directories.extend(missing.directories.iter().cloned());
+    ) -> Result<Drawing, StepError> {
+        let missing = self.missing(targets, covered)?;
+        let mut directories = missing.parents;
+        directories.extend(missing.directories);
+        directories.extend(missing.covered.iter().cloned());
         if mends == Mends::Implied {
             for path in self.implied() {
                 directories.extend(layer_path::ancestors(path).map(<[u8]>::to_vec));
                 directories.insert(path.to_vec());
             }
         }
-        for directory in directories.iter().filter(|path| !path.is_empty()) {
-            make_directory(&place(into, directory))?;
-        }
-        for file in &missing.files {
-            make_file(&place(into, file))?;
-        }
-        // Children first: making them changed their parents' times.
-        for directory in directories.iter().rev() {
-            if let Some(found) = self.lower.lookup(directory) {
-                let path = place(into, directory);
-                owners::note(&path, found.entry, self.owners_are_fake);
-                dress(&path, found.entry, self.owners_are_fake)
-                    .map_err(failed("make a copy of", &path))?;
-            }
-        }
-        Ok(directories.len() > 1 || !missing.files.is_empty())
+        let known = |path: Vec<u8>| {
+            let entry = self.lower.lookup(&path).map(|found| found.entry.clone());
+            (path, entry)
+        };
+        Ok(Drawing {
+            directories: directories.into_iter().map(known).collect(),
+            covered: missing.covered,
+            files: missing.files,
+            owners_are_fake: self.owners_are_fake,
+        })
     }
 
     /// Makes those `targets` that the root file system does not have in `root`, a copy of it.
@@ -74,7 +85,7 @@ impl Skeleton<'_> {
         root: &Path,
         targets: &[(PathBuf, TargetKind)],
     ) -> Result<Vec<Vec<u8>>, StepError> {
-        let missing = self.missing(targets)?;
+        let missing = self.missing(targets, Covered::Nothing)?;
         let new_parents = missing
             .parents
             .iter()
@@ -101,25 +112,83 @@ impl Skeleton<'_> {
         })
     }
 
-    fn missing(&self, targets: &[(PathBuf, TargetKind)]) -> Result<Missing, StepError> {
+    fn missing(
+        &self,
+        targets: &[(PathBuf, TargetKind)],
+        covered: Covered,
+    ) -> Result<Missing, StepError> {
         let mut missing = Missing::default();
         missing.parents.insert(Vec::new());
         for (target, kind) in targets {
             let resolved = self
                 .lower
                 .resolve(target.as_os_str().as_bytes(), Follow::Last)?;
-            if resolved.found.is_some() {
+            if resolved.found.is_some() && !covered.has(target) {
                 continue;
             }
-            missing
-                .parents
-                .extend(layer_path::ancestors(&resolved.path).map(<[u8]>::to_vec));
-            match kind {
-                TargetKind::Directory => missing.directories.insert(resolved.path),
-                TargetKind::File => missing.files.insert(resolved.path),
+            let is_directory = resolved.found.map(|found| found.is_directory());
+            let parents = layer_path::ancestors(&resolved.path).map(<[u8]>::to_vec);
+            missing.parents.extend(parents);
+            match (kind, is_directory) {
+                (TargetKind::Directory, None) => missing.directories.insert(resolved.path),
+                (TargetKind::Directory, Some(true)) => missing.covered.insert(resolved.path),
+                (TargetKind::File, None | Some(false)) => missing.files.insert(resolved.path),
+                // Mounting will say so.
+                (TargetKind::Directory, Some(false)) | (TargetKind::File, Some(true)) => false,
             };
         }
         Ok(missing)
+    }
+}
+
+/// What is to be made. Equal ones look the same once they are made.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Drawing {
+    /// By path, parents before children, from the root on; with what the root file system has there.
+    directories: Vec<(Vec<u8>, Option<Entry>)>,
+    /// Those of the directories below which nothing of the root file system is seen.
+    covered: BTreeSet<Vec<u8>>,
+    files: BTreeSet<Vec<u8>>,
+    owners_are_fake: bool,
+}
+
+impl Drawing {
+    /// True if there is something in it but the root.
+    pub(super) fn has_targets(&self) -> bool {
+        self.directories.len() > 1 || !self.files.is_empty()
+    }
+
+    /// Makes it below the directory `into`, which gets the root directory's metadata, with marks of overlayfs of the
+    /// kind that `userxattr` says.
+    pub(crate) fn make(&self, into: &Path, userxattr: bool) -> Result<(), StepError> {
+        for (directory, _) in &self.directories {
+            if !directory.is_empty() {
+                make_directory(&place(into, directory))?;
+            }
+        }
+        for file in &self.files {
+            make_file(&place(into, file))?;
+        }
+        let opaque = if userxattr {
+            "user.overlay.opaque"
+        } else {
+            "trusted.overlay.opaque"
+        };
+        for directory in &self.covered {
+            // Without the mark the kernel just looks at more layers.
+            let path = place(into, directory);
+            rustix::fs::lsetxattr(&path, opaque, b"y", XattrFlags::empty()).unwrap_or(());
+        }
+        // Children first: making them changed their parents' times.
+        for (directory, known) in self.directories.iter().rev() {
+            if let Some(entry) = known {
+                let path = place(into, directory);
+                owners::note(&path, entry, self.owners_are_fake);
+                dress(&path, entry, self.owners_are_fake)
+                    .map_err(failed("make a copy of", &path))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -128,6 +197,7 @@ impl Skeleton<'_> {
 struct Missing {
     parents: BTreeSet<Vec<u8>>,
     directories: BTreeSet<Vec<u8>>,
+    covered: BTreeSet<Vec<u8>>,
     files: BTreeSet<Vec<u8>>,
 }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use rbuild_cache::flight::Flight;
 use rbuild_cache::key::{CacheKey, ChainElement, KeyBuilder, Leaf, content_chain};
 use rbuild_cache::record::Record;
 use rbuild_image::digest::DiffId;
@@ -219,10 +218,13 @@ impl StepContext<'_> {
         Ok(packed)
     }
 
-    /// Makes a packed layer a part of the store, with its tree if there is one.
-    fn publish(&self, packed: Packed, tree: Option<&Path>) -> Result<MadeLayer, StepError> {
-        let diff_id = packed.diff_id;
-        let index = self.build.layers.publish_packed(packed, tree)?;
+    /// Makes a packed layer a part of the store, with the tree in `folder` if there is one.
+    fn publish(&self, packed: Packed, folder: Option<&Path>) -> Result<MadeLayer, StepError> {
+        let (diff_id, layers) = (packed.diff_id, self.build.layers);
+        let index = match folder {
+            Some(folder) => layers.publish_folder(packed, folder)?,
+            None => layers.publish_packed(packed, None)?,
+        };
         Ok(MadeLayer { diff_id, index })
     }
 
@@ -238,7 +240,11 @@ impl StepContext<'_> {
             return Ok((record, true));
         }
         let cancel = self.build.cancel;
-        let _flight = Flight::take(&self.build.options.locks, &key, &|| cancel.is_cancelled())?;
+        let _flight = self
+            .build
+            .options
+            .flights
+            .take(&key, &|| cancel.is_cancelled())?;
         if let Some(record) = self.look_up(&key)? {
             return Ok((record, true));
         }

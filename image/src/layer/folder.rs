@@ -6,17 +6,19 @@
 //! | `tree/` | the unpacked layer |
 //! | `blobs.json` | [`BlobRecord`]: which blobs are this layer, where it came from and went to |
 //! | `unsynced` | there until the others are known to be on disk: the ID of the boot in which they were written, and in a second line who wrote them |
-//! | `lock` | held while something of the above is made |
 //!
+//! The folder itself is locked while something of the above is made.
 //! `index` and `tree` can be made again and are dropped when in doubt. A record that cannot be read
 //! counts as empty.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{DiffId, Digest};
@@ -199,6 +201,47 @@ pub(super) struct Unsynced {
     mark: Vec<u8>,
 }
 
+/// A file without a name that marks what one process writes before its next sync. It becomes `unsynced` by a link, so
+/// that marking a layer makes no file.
+#[derive(Debug)]
+pub(super) struct Marker {
+    file: std::fs::File,
+    mark: Vec<u8>,
+}
+
+impl Marker {
+    /// `None` where there are no files without names.
+    pub(super) fn new(store: &Store) -> Option<Self> {
+        let mark = new_mark();
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(store.root(), flags, Mode::from_raw_mode(0o644)).ok()?;
+        let mut file = std::fs::File::from(file);
+        file.write_all(&mark).ok()?;
+        Some(Self { file, mark })
+    }
+
+    /// Puts it at `path`; false if something is there, or that cannot be.
+    fn link(&self, path: &Path) -> bool {
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        rustix::fs::linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW).is_ok()
+    }
+
+    fn unsynced(&self, diff_id: DiffId) -> Unsynced {
+        Unsynced {
+            diff_id,
+            mark: self.mark.clone(),
+        }
+    }
+}
+
+/// This boot, and what no other mark of it has.
+fn new_mark() -> Vec<u8> {
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let mut mark = boot_id().to_owned();
+    mark.extend_from_slice(format!("{}-{number}\n", std::process::id()).as_bytes());
+    mark
+}
+
 /// A layer's folder, which may not be there yet.
 #[derive(Debug)]
 pub(super) struct LayerFolder<'a> {
@@ -210,7 +253,7 @@ pub(super) struct LayerFolder<'a> {
 /// While it lives, no other thread or process makes anything of the layer.
 #[derive(Debug)]
 pub(super) struct LayerLock {
-    _file: fs_err::File,
+    _folder: fs_err::File,
 }
 
 impl<'a> LayerFolder<'a> {
@@ -238,38 +281,64 @@ impl<'a> LayerFolder<'a> {
     ///
     /// What was written before the last crash of the machine and may not be on disk is dropped.
     pub(super) fn lock(&self) -> Result<LayerLock, ImageError> {
-        let lock = self.lock_file().map_err(self.fault("lock"))?;
+        let lock = self.lock_folder().map_err(self.fault("lock"))?;
         if self.is_doubtful() {
             self.discard().map_err(self.fault("clear"))?;
         }
         Ok(lock)
     }
 
-    fn lock_file(&self) -> io::Result<LayerLock> {
-        let path = self.path.join("lock");
+    fn lock_folder(&self) -> io::Result<LayerLock> {
         loop {
-            fs_err::create_dir_all(&self.path)?;
-            let opened = fs_err::OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path);
-            let file = match opened {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            let folder = match fs_err::File::open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs_err::create_dir_all(&self.path)?;
+                    continue;
+                }
                 other => other?,
             };
             // A file system without locks fails: then whoever renames first wins, which is enough.
-            if flock(file.file(), FlockOperation::LockExclusive) == Err(rustix::io::Errno::INTR) {
+            if flock(folder.file(), FlockOperation::LockExclusive) == Err(Errno::INTR) {
                 continue;
             }
-            // The folder may have been removed, and made again, while this waited.
-            let locked = file.metadata()?;
-            if fs_err::symlink_metadata(&path)
+            // It may have been removed, and made again, while this waited.
+            let locked = folder.metadata()?;
+            if fs_err::symlink_metadata(&self.path)
                 .is_ok_and(|found| (found.dev(), found.ino()) == (locked.dev(), locked.ino()))
             {
-                return Ok(LayerLock { _file: file });
+                return Ok(LayerLock { _folder: folder });
             }
         }
+    }
+
+    /// Returns true if anything may be known of the layer.
+    pub(super) fn exists(&self) -> bool {
+        fs_err::symlink_metadata(&self.path).is_ok()
+    }
+
+    /// Makes `staged`, in which there is a whole tree and nothing else, this folder, all at once. `None`: there is one
+    /// already, or that cannot be done here; the tree is where it was.
+    pub(super) fn adopt(
+        &self,
+        staged: &Path,
+        index: &LayerIndex,
+        marker: &Marker,
+    ) -> Result<Option<Unsynced>, ImageError> {
+        let [index_path, mark_path] = ["index", "unsynced"].map(|name| staged.join(name));
+        let making = || self.fault("write the folder of");
+        if marker.link(&mark_path) {
+            fs_err::write(&index_path, index.encode()?).map_err(making())?;
+            let renamed =
+                rustix::fs::renameat_with(CWD, staged, CWD, &self.path, RenameFlags::NOREPLACE);
+            if renamed.is_ok() {
+                return Ok(Some(marker.unsynced(self.diff_id)));
+            }
+        }
+        // One is there, or the file system has no such links or renames: then one thing after another.
+        for part in [index_path, mark_path] {
+            crate::store::ignore_missing(fs_err::remove_file(part)).map_err(self.fault("clear"))?;
+        }
+        Ok(None)
     }
 
     /// Returns true if the machine crashed since this was written.
@@ -407,10 +476,14 @@ impl<'a> LayerFolder<'a> {
     }
 
     /// Notes that what is written here may be lost in a crash of the machine.
-    pub(super) fn mark_unsynced(&self) -> Result<Unsynced, ImageError> {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let mut mark = boot_id().to_owned();
-        mark.extend_from_slice(format!("{}-{number}\n", std::process::id()).as_bytes());
+    pub(super) fn mark_unsynced(&self, marker: Option<&Marker>) -> Result<Unsynced, ImageError> {
+        if let Some(marker) = marker
+            && marker.link(&self.path.join("unsynced"))
+        {
+            return Ok(marker.unsynced(self.diff_id));
+        }
+        // Somebody has marked it, or this kind of link cannot be.
+        let mark = new_mark();
         self.write("unsynced", &mark)?;
         Ok(Unsynced {
             diff_id: self.diff_id,

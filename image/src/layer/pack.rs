@@ -2,11 +2,12 @@
 //!
 //! The caller's thread reads and frames, computes each file's BLAKE3 and writes the blob; a second
 //! thread computes the SHA-256, which is the slowest part. Buffers of 1 MiB go round between them,
-//! so memory does not grow with sizes.
+//! so memory does not grow with sizes. What fits into the first, small buffer needs no second thread.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 
@@ -20,6 +21,9 @@ use super::tar_write::TarWriter;
 
 /// Size of a buffer in bytes.
 pub(super) const CHUNK: usize = 1 << 20;
+
+/// Size of the first one: most layers of a `RUN` are a few small files.
+const FIRST_CHUNK: usize = 32 << 10;
 
 /// Buffers between the two threads.
 const N_CHUNKS: usize = 4;
@@ -49,38 +53,48 @@ pub fn pack<E: From<ImageError>>(
     fill: impl FnOnce(&mut LayerPacker<'_>) -> Result<(), E>,
 ) -> Result<Packed, E> {
     let has_blob = blob.is_some();
-    std::thread::scope(|scope| {
-        let (full_in, full_out) = sync_channel::<(Vec<u8>, usize)>(N_CHUNKS);
-        let (empty_in, empty_out) = sync_channel::<Vec<u8>>(N_CHUNKS + 1);
-        let hasher = scope.spawn(move || hash_chunks(&full_out, &empty_in));
-        let sink = ChunkSink {
+    let mut packer = LayerPacker {
+        tar: TarWriter::new(ChunkSink {
             blob,
             buffer: Vec::new(),
             filled: 0,
             n_buffers: 0,
-            full: full_in,
-            empty: empty_out,
-        };
-        let mut packer = LayerPacker {
-            tar: TarWriter::new(sink),
-            entries: Vec::new(),
-        };
-        // On an error the sink goes, and with it the channel: the hasher ends by itself.
-        fill(&mut packer)?;
-        let LayerPacker { tar, entries } = packer;
-        let (mut sink, size) = tar.finish_counted()?;
-        sink.hand_over().map_err(ImageError::io("write a layer"))?;
-        drop(sink);
-        let digest = hasher
-            .join()
-            .map_err(|_panic| ImageError::bad_archive("the thread that hashes it failed"))?;
-        Ok(Packed {
-            diff_id: DiffId(digest),
-            index: LayerIndex::from_entries(entries)?,
-            size,
-            blob: has_blob.then_some((digest, size)),
-        })
+            hashing: None,
+        }),
+        entries: Vec::new(),
+    };
+    // On an error the sink goes, and with it the channel: the hasher ends by itself.
+    fill(&mut packer)?;
+    let LayerPacker { tar, entries } = packer;
+    let (sink, size) = tar.finish_counted()?;
+    let digest = sink.finish()?;
+    Ok(Packed {
+        diff_id: DiffId(digest),
+        index: LayerIndex::from_entries(entries)?,
+        size,
+        blob: has_blob.then_some((digest, size)),
     })
+}
+
+/// The thread that hashes, and the buffers that go there and come back.
+struct Hashing {
+    full: SyncSender<(Vec<u8>, usize)>,
+    empty: Receiver<Vec<u8>>,
+    thread: JoinHandle<Digest>,
+}
+
+impl Hashing {
+    fn start() -> io::Result<Self> {
+        let (full, full_out) = sync_channel::<(Vec<u8>, usize)>(N_CHUNKS);
+        let (empty_in, empty) = sync_channel::<Vec<u8>>(N_CHUNKS + 1);
+        let hasher = std::thread::Builder::new().name(String::from("hash-layer"));
+        let thread = hasher.spawn(move || hash_chunks(&full_out, &empty_in))?;
+        Ok(Self {
+            full,
+            empty,
+            thread,
+        })
+    }
 }
 
 /// Takes the entries of a layer; see [`pack`].
@@ -180,8 +194,8 @@ struct ChunkSink<'a> {
     buffer: Vec<u8>,
     filled: usize,
     n_buffers: usize,
-    full: SyncSender<(Vec<u8>, usize)>,
-    empty: Receiver<Vec<u8>>,
+    /// Started with the first full buffer.
+    hashing: Option<Hashing>,
 }
 
 impl ChunkSink<'_> {
@@ -197,9 +211,14 @@ impl ChunkSink<'_> {
     fn next_buffer(&mut self) -> io::Result<Vec<u8>> {
         if self.n_buffers < N_CHUNKS {
             self.n_buffers += 1;
-            return Ok(vec![0; CHUNK]);
+            let length = if self.n_buffers == 1 {
+                FIRST_CHUNK
+            } else {
+                CHUNK
+            };
+            return Ok(vec![0; length]);
         }
-        self.empty.recv().map_err(|_closed| gone())
+        self.hashing()?.empty.recv().map_err(|_closed| gone())
     }
 
     /// Writes and sends what is in the buffer, which is empty then.
@@ -212,7 +231,37 @@ impl ChunkSink<'_> {
         if buffer.is_empty() {
             return Ok(());
         }
-        self.full.send((buffer, filled)).map_err(|_closed| gone())
+        let full = &self.hashing()?.full;
+        full.send((buffer, filled)).map_err(|_closed| gone())
+    }
+
+    fn hashing(&mut self) -> io::Result<&Hashing> {
+        let hashing = match self.hashing.take() {
+            Some(hashing) => hashing,
+            None => Hashing::start()?,
+        };
+        Ok(self.hashing.insert(hashing))
+    }
+
+    /// Hands over the last of it, and returns the digest of all.
+    fn finish(mut self) -> Result<Digest, ImageError> {
+        let writing = ImageError::io("write a layer");
+        if self.hashing.is_none() {
+            let bytes = &self.buffer[..self.filled];
+            let written = self
+                .blob
+                .as_mut()
+                .map_or(Ok(()), |blob| blob.write_all(bytes));
+            written.map_err(writing)?;
+            return Ok(Digest::of(bytes));
+        }
+        self.hand_over().map_err(writing)?;
+        let Some(Hashing { full, thread, .. }) = self.hashing.take() else {
+            return Err(ImageError::bad_archive("nothing hashes it"));
+        };
+        drop(full);
+        let hashed = thread.join();
+        hashed.map_err(|_panic| ImageError::bad_archive("the thread that hashes it failed"))
     }
 }
 

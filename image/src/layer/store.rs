@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::DiffId;
 use crate::error::ImageError;
@@ -17,7 +17,7 @@ use crate::media::Format;
 use crate::store::{Pin, Store};
 
 use super::compression::{Compression, Method};
-use super::folder::{LayerFolder, Unsynced};
+use super::folder::{LayerFolder, Marker, Unsynced};
 use super::index::LayerIndex;
 use super::index_file::IndexSummary;
 use super::materialise::{Wanted, compression_named_by};
@@ -81,6 +81,8 @@ pub struct LayerStore {
     /// Indexes in memory, the one used last at the end.
     cached: Mutex<VecDeque<(DiffId, Arc<LayerIndex>)>>,
     unsynced: Mutex<Vec<Unsynced>>,
+    /// Marks what is written before the next sync.
+    marker: Mutex<Option<Arc<Marker>>>,
     /// Layers that are used, whoever made them.
     relied_on: Mutex<BTreeSet<DiffId>>,
 }
@@ -101,6 +103,7 @@ impl LayerStore {
             fetcher,
             cached: Mutex::default(),
             unsynced: Mutex::default(),
+            marker: Mutex::default(),
             relied_on: Mutex::default(),
         }
     }
@@ -282,8 +285,8 @@ impl LayerStore {
         } = packed;
         self.pin(&diff_id)?;
         let folder = self.folder(&diff_id);
-        let _lock = folder.lock()?;
         let index = Arc::new(index);
+        let _lock = folder.lock()?;
         // What is there and on disk must not come into doubt again: images rely on it.
         let is_there = folder.read_index().is_some_and(|found| found == *index);
         if !is_there || tree.is_some() && !folder.has_tree() {
@@ -302,6 +305,35 @@ impl LayerStore {
             folder.write_record(&record)?;
         }
         self.cache(diff_id, &index);
+        Ok(index)
+    }
+
+    /// [`LayerStore::publish_packed`] of a layer without a blob whose tree is `folder/tree`; nothing else is in
+    /// `folder`, which is in the store's staging. Mostly it becomes the layer's folder as it is.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]
+    pub fn publish_folder(
+        &self,
+        packed: Packed,
+        staged: &Path,
+    ) -> Result<Arc<LayerIndex>, ImageError> {
+        self.pin(&packed.diff_id)?;
+        let folder = self.folder(&packed.diff_id);
+        if folder.exists() {
+            return self.publish_packed(packed, Some(&staged.join("tree")));
+        }
+        let adopted = match self.current_marker() {
+            Some(marker) => folder.adopt(staged, &packed.index, &marker)?,
+            None => None,
+        };
+        let Some(mark) = adopted else {
+            return self.publish_packed(packed, Some(&staged.join("tree")));
+        };
+        self.note_mark(mark);
+        self.rely_on(&packed.diff_id);
+        let index = Arc::new(packed.index);
+        self.cache(packed.diff_id, &index);
         Ok(index)
     }
 
@@ -421,6 +453,7 @@ impl LayerStore {
     /// [`ImageError::Io`]
     pub fn sync(&self) -> Result<(), ImageError> {
         self.take_over_marks()?;
+        drop(self.marker().take());
         let marks =
             std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         self.store.sync()?;
@@ -458,8 +491,21 @@ impl LayerStore {
     }
 
     pub(super) fn mark(&self, folder: &LayerFolder<'_>) -> Result<(), ImageError> {
-        self.note_mark(folder.mark_unsynced()?);
+        let marker = self.current_marker();
+        self.note_mark(folder.mark_unsynced(marker.as_deref())?);
         Ok(())
+    }
+
+    fn current_marker(&self) -> Option<Arc<Marker>> {
+        let mut current = self.marker();
+        if current.is_none() {
+            *current = Marker::new(&self.store).map(Arc::new);
+        }
+        current.clone()
+    }
+
+    fn marker(&self) -> MutexGuard<'_, Option<Arc<Marker>>> {
+        self.marker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever relies on a layer that another process made, and may not live to sync, syncs it.

@@ -168,34 +168,41 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
                 Some(filter) => Some((filter, socket_pair()?)),
                 None => None,
             };
-            match sys::fork(single).doing(|| String::from("fork the step's program"))? {
-                Fork::Parent(pid) => {
-                    let asked = owners.map(|(_, (ours, _theirs))| ours);
-                    Ok((pid, asked, spec, root))
-                }
-                Fork::Child => {
-                    let owners = owners
-                        .as_ref()
-                        .map(|(filter, (_, theirs))| payload::Owners {
-                            socket: theirs.as_fd(),
-                            filter,
-                        });
-                    let error = payload::become_program(&payload::Program {
-                        spec: &spec,
-                        filter: host.filter(&spec),
-                        unbound: host.unbound.as_ref(),
-                        owners,
-                        scopes: host.scopes && !spec.privileged,
-                        privileges: host.privileges,
-                        dev: root.dev.as_fd(),
-                        stdout: stdout.as_fd(),
-                        stderr: stderr.as_fd(),
-                        namespace: namespace.as_ref().map(|fd| fd.as_fd()),
+            let life = || {
+                let owners = owners
+                    .as_ref()
+                    .map(|(filter, (_, theirs))| payload::Owners {
+                        socket: theirs.as_fd(),
+                        filter,
                     });
-                    error.send(status.as_fd());
-                    sys::exit_now(NOT_STARTED)
+                let error = payload::become_program(&payload::Program {
+                    spec: &spec,
+                    filter: host.filter(&spec),
+                    unbound: host.unbound.as_ref(),
+                    owners,
+                    scopes: host.scopes && !spec.privileged,
+                    privileges: host.privileges,
+                    dev: root.dev.as_fd(),
+                    stdout: stdout.as_fd(),
+                    stderr: stderr.as_fd(),
+                    namespace: namespace.as_ref().map(|fd| fd.as_fd()),
+                });
+                error.send(status.as_fd());
+                NOT_STARTED
+            };
+            // Where calls on the way to the program are answered from here, this must not stand still.
+            let pid = if spec.fake_ownership {
+                match sys::fork(single) {
+                    Ok(Fork::Child) => sys::exit_now(life()),
+                    Ok(Fork::Parent(pid)) => Ok(pid),
+                    Err(error) => Err(error),
                 }
+            } else {
+                sys::fork_suspended(single, life)
             }
+            .doing(|| String::from("start the step's program"))?;
+            let asked = owners.map(|(_, (ours, _theirs))| ours);
+            Ok((pid, asked, spec, root))
         });
     match started {
         Ok((pid, asked, spec, root)) => {

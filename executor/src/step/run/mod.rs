@@ -79,8 +79,10 @@ fn make(context: &StepContext<'_>, run: &Run, inputs: &Inputs) -> Result<MadeLay
     let mut spec = spec(context, run, &identity, &mut mounts)?;
     let parent: Vec<_> = context.parent.diff_ids().copied().collect();
     let snapshot = {
-        let staging = context.shared.workspace.folder(build.store)?;
-        Snapshot::prepare(build, sandbox, &staging, &parent, &lower, &mut spec)?
+        let workspace = &context.shared.workspace;
+        let staging = workspace.folder(build.store)?;
+        let place = (workspace, staging.as_path());
+        Snapshot::prepare(build, sandbox, place, &parent, &lower, &mut spec)?
     };
     if let Some(max_tasks) = sandbox.cgroups.as_ref().and_then(Cgroups::max_tasks) {
         // The group has the say; its limit may be higher.
@@ -147,10 +149,10 @@ fn pack(
     lower: &Rootfs,
 ) -> Result<MadeLayer, StepError> {
     let epoch = context.build.options.epoch;
-    let tree = snapshot.layer_tree();
+    let folder = snapshot.layer_folder();
     let mut notices = Vec::new();
     // A blob is written only where there will be no tree to make it from.
-    let packed = match tree {
+    let packed = match folder {
         Some(_) => diff::pack(snapshot, lower, epoch, None, &mut notices)?,
         None => context
             .pack_with_blob(|blob| diff::pack(snapshot, lower, epoch, Some(blob), &mut notices))?,
@@ -161,7 +163,7 @@ fn pack(
             text,
         });
     }
-    context.publish(packed, tree)
+    context.publish(packed, folder)
 }
 
 fn spec(
