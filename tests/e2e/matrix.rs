@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::support::engine::Engine;
 use crate::support::image::Image;
@@ -255,6 +255,7 @@ fn podman_reads_all_forms() {
         "{NEEDS}, podman and runc or crun"
     );
     let (written, podman) = (written().unwrap(), Podman::shared().unwrap());
+    let _alone = alone_with_podman();
     let run = |args: &[&str]| Run::of(&mut podman.command(args)).ok();
     let folder = written.layout.parent().unwrap();
     for (who, read) in [
@@ -548,6 +549,12 @@ fn what_a_docker_engine_writes_is_read() {
     docker(&["rmi", &name]);
 }
 
+/// Podman removes an image with all of its names, those of other tests among them.
+fn alone_with_podman() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn what_podman_writes_is_read() {
     need!(
@@ -555,6 +562,7 @@ fn what_podman_writes_is_read() {
         "{NEEDS}, podman and runc or crun"
     );
     let (written, podman) = (written().unwrap(), Podman::shared().unwrap());
+    let _alone = alone_with_podman();
     let address = &Registry::shared().unwrap().address;
     let run = |args: &[&str]| Run::of(&mut podman.command(args)).ok();
     run(&["load", "-q", "-i", written.oci.to_str().unwrap()]);
