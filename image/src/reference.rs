@@ -62,7 +62,10 @@ impl Reference {
             return self.name();
         }
         match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(official) if !official.contains('/') => official.to_owned(),
+            // One that looks like an image's ID could not be read again.
+            Some(official) if !official.contains('/') && !looks_like_id(official) => {
+                official.to_owned()
+            }
             // Some names would be read as those of another registry if theirs were left out.
             _ if split_domain(&self.path) == (DEFAULT_DOMAIN.into(), self.path.clone()) => {
                 self.path.clone()
@@ -192,7 +195,7 @@ pub fn hint(text: &str) -> Option<&'static str> {
 }
 
 fn parse(text: &str) -> Result<Reference, ReferenceFault> {
-    if text.len() == 64 && text.bytes().all(is_lower_hex) {
+    if looks_like_id(text) {
         return Err(ReferenceFault::LooksLikeId {
             name: text.to_owned(),
         });
@@ -329,6 +332,10 @@ fn is_digest_shaped(text: &str) -> bool {
         && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+fn looks_like_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(is_lower_hex)
+}
+
 fn parse_digest(text: &str) -> Result<Digest, ReferenceFault> {
     let (algorithm, hex) = text.split_once(':').unwrap_or_default();
     if algorithm.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -376,6 +383,12 @@ mod tests {
             "docker.io/localhost/app",
         );
         check("[::1]:5000/app", "[::1]:5000/app", "[::1]:5000/app");
+        let digits = "0123456789abcdef".repeat(4);
+        check(
+            &format!("library/{digits}"),
+            &format!("docker.io/library/{digits}"),
+            &format!("library/{digits}"),
+        );
         check(
             "docker.io/library/distros/ubuntu",
             "docker.io/library/distros/ubuntu",
