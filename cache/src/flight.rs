@@ -11,9 +11,10 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rbuild_image::store::is_at;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -145,7 +146,7 @@ impl Flights {
         self.lock().push(file);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<LockFile>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<LockFile>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,10 +161,7 @@ fn take_over(path: &Path) -> Result<Option<LockFile>, CacheError> {
         return Ok(None);
     }
     // Whoever had it may have renamed or removed it meanwhile.
-    let locked = file.metadata()?;
-    let is_named = fs_err::symlink_metadata(path)
-        .is_ok_and(|found| (found.dev(), found.ino()) == (locked.dev(), locked.ino()));
-    Ok(is_named.then(|| LockFile {
+    Ok(is_at(&file.metadata()?, path).then(|| LockFile {
         path: path.to_owned(),
         _lock: file,
     }))

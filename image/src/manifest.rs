@@ -20,12 +20,10 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// The annotation that marks an attestation in BuildKit's indexes.
 const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
-/// Annotations with the digest of the manifest that an attestation is about: today's, and an older one.
-const ATTESTED_ANNOTATIONS: [&str; 2] =
-    ["vnd.docker.reference.digest", "com.docker.reference.digest"];
 
-/// The annotation that says which manifest an attestation is about.
+/// The annotation with the digest of the manifest that an attestation is about, and what it was called earlier.
 const ATTESTED_ANNOTATION: &str = "vnd.docker.reference.digest";
+const EARLIER_ATTESTED_ANNOTATION: &str = "com.docker.reference.digest";
 
 /// Annotations: sorted, so that equal documents have equal bytes.
 pub type Annotations = BTreeMap<String, String>;
@@ -104,8 +102,8 @@ impl Descriptor {
     /// Returns the digest of the manifest that this attestation is about.
     #[must_use]
     pub fn attests(&self) -> Option<Digest> {
-        let mut names = ATTESTED_ANNOTATIONS.iter();
-        names.find_map(|name| self.annotations.get(*name)?.parse().ok())
+        let mut names = [ATTESTED_ANNOTATION, EARLIER_ATTESTED_ANNOTATION].into_iter();
+        names.find_map(|name| self.annotations.get(name)?.parse().ok())
     }
 }
 

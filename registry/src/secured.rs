@@ -9,7 +9,6 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::certificates::{HostCertificates, system_authorities};
-use crate::error::RegistryError;
 
 /// The files that a connection is made with; what they name must be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +30,7 @@ impl TlsStream {
     /// # Errors
     /// Files that cannot be read, and whatever keeps the two from agreeing.
     pub fn new(stream: TcpStream, host: &str, files: &TlsFiles) -> io::Result<Self> {
-        let certificates = HostCertificates::of_files(files).map_err(plain)?;
+        let certificates = HostCertificates::of_files(files).map_err(io::Error::other)?;
         let config = match (files.is_unverified, &files.authorities) {
             (true, _) => certificates.unverified(),
             (false, Some(_)) => certificates.verified(&[]),
@@ -48,11 +47,6 @@ impl TlsStream {
         }
         Ok(Self(stream))
     }
-}
-
-/// The whole text: nothing else of the error is of use to who gets it.
-fn plain(error: RegistryError) -> io::Error {
-    io::Error::other(error)
 }
 
 impl Read for TlsStream {

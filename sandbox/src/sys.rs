@@ -58,7 +58,7 @@ pub(crate) fn fork(_: SingleThread) -> io::Result<Fork> {
     }
 }
 
-/// Bytes of the stack of [`fork_suspended`]'s child. It may grow into what the kernel maps, not further.
+/// Bytes of the stack of [`fork_suspended`]'s child: many times what becoming a program takes.
 const CHILD_STACK: usize = 256 << 10;
 
 /// Starts a child that runs `life` in this process's memory while this process stands still: until the child executes

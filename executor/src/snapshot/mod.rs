@@ -153,7 +153,7 @@ pub(crate) enum Access {
 /// A root file system for one process.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// Where changes are found: the upper directory, or the whole copied tree.
+    /// Where changes are found: the upper directory, or the whole copied tree. It is alone in its folder.
     pub(crate) tree: PathBuf,
     pub(crate) kind: SnapshotKind,
     /// Where files cannot be given to other users, so that owners on disk say nothing: what the
@@ -197,19 +197,19 @@ impl Fingerprint {
 
 impl Snapshot {
     /// Makes a root file system of the layers `parent`, whose merged view is `lower`, and puts it into `spec`. What
-    /// the process needs to be there, mount points and its working directory, is there. Changes are found in `tree`
-    /// in the empty folder `staging`, in which there is nothing else.
+    /// the process needs to be there, mount points and its working directory, is there.
     ///
     /// # Errors
     /// Anything that keeps the layers' trees from being made or copied.
     pub(crate) fn prepare(
         build: &Build<'_>,
         sandbox: &Sandbox,
-        (workspace, staging): (&Workspace, &Path),
+        workspace: &Workspace,
         parent: &[DiffId],
         lower: &Rootfs,
         spec: &mut Spec,
     ) -> Result<Self, StepError> {
+        let staging = workspace.folder(build.store)?;
         let owners_are_fake = sandbox.owners_are_fake();
         spec.fake_ownership = owners_are_fake;
         let journal = if owners_are_fake {
@@ -238,7 +238,7 @@ impl Snapshot {
                 if stub.has_targets() || lowers.is_empty() {
                     lowers.insert(0, workspace.stub(build.store, stub, *userxattr)?);
                 }
-                spec.root = overlay(staging, &tree, lowers, &skeleton, *userxattr, spec)?;
+                spec.root = overlay(&staging, &tree, lowers, &skeleton, *userxattr, spec)?;
                 SnapshotKind::Upper {
                     userxattr: *userxattr,
                 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rbuild_image::layer::entry::Entry;
+use rbuild_image::layer::tree::OpaqueMark;
 use rbuild_image::layer::{Follow, Rootfs, path as layer_path};
 use rbuild_sandbox::TargetKind;
 use rustix::fs::{Mode, XattrFlags};
@@ -169,15 +170,15 @@ impl Drawing {
         for file in &self.files {
             make_file(&place(into, file))?;
         }
-        let opaque = if userxattr {
-            "user.overlay.opaque"
+        let mark = if userxattr {
+            OpaqueMark::User
         } else {
-            "trusted.overlay.opaque"
+            OpaqueMark::Trusted
         };
         for directory in &self.covered {
             // Without the mark the kernel just looks at more layers.
             let path = place(into, directory);
-            rustix::fs::lsetxattr(&path, opaque, b"y", XattrFlags::empty()).unwrap_or(());
+            rustix::fs::lsetxattr(&path, mark.xattr(), b"y", XattrFlags::empty()).unwrap_or(());
         }
         // Children first: making them changed their parents' times.
         for (directory, known) in self.directories.iter().rev() {

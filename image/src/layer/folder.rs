@@ -13,7 +13,6 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
-use crate::store::{Store, boot_id, remove_tree};
+use crate::store::{Store, boot_id, is_at, remove_tree};
 
 use super::compression::{Compression, Method};
 use super::index::LayerIndex;
@@ -302,18 +301,10 @@ impl<'a> LayerFolder<'a> {
                 continue;
             }
             // It may have been removed, and made again, while this waited.
-            let locked = folder.metadata()?;
-            if fs_err::symlink_metadata(&self.path)
-                .is_ok_and(|found| (found.dev(), found.ino()) == (locked.dev(), locked.ino()))
-            {
+            if is_at(&folder.metadata()?, &self.path) {
                 return Ok(LayerLock { _folder: folder });
             }
         }
-    }
-
-    /// Returns true if anything may be known of the layer.
-    pub(super) fn exists(&self) -> bool {
-        fs_err::symlink_metadata(&self.path).is_ok()
     }
 
     /// Makes `staged`, in which there is a whole tree and nothing else, this folder, all at once. `None`: there is one
@@ -324,6 +315,9 @@ impl<'a> LayerFolder<'a> {
         index: &LayerIndex,
         marker: &Marker,
     ) -> Result<Option<Unsynced>, ImageError> {
+        if fs_err::symlink_metadata(&self.path).is_ok() {
+            return Ok(None);
+        }
         let [index_path, mark_path] = ["index", "unsynced"].map(|name| staged.join(name));
         let making = || self.fault("write the folder of");
         if marker.link(&mark_path) {

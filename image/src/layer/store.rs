@@ -285,8 +285,8 @@ impl LayerStore {
         } = packed;
         self.pin(&diff_id)?;
         let folder = self.folder(&diff_id);
-        let index = Arc::new(index);
         let _lock = folder.lock()?;
+        let index = Arc::new(index);
         // What is there and on disk must not come into doubt again: images rely on it.
         let is_there = folder.read_index().is_some_and(|found| found == *index);
         if !is_there || tree.is_some() && !folder.has_tree() {
@@ -320,9 +320,6 @@ impl LayerStore {
     ) -> Result<Arc<LayerIndex>, ImageError> {
         self.pin(&packed.diff_id)?;
         let folder = self.folder(&packed.diff_id);
-        if folder.exists() {
-            return self.publish_packed(packed, Some(&staged.join("tree")));
-        }
         let adopted = match self.current_marker() {
             Some(marker) => folder.adopt(staged, &packed.index, &marker)?,
             None => None,

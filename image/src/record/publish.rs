@@ -66,16 +66,7 @@ impl LayerStore {
         names: &[Reference],
         layers: &[DiffId],
     ) -> Result<Fetched, ImageError> {
-        let documents = record.images.iter().flat_map(|image| {
-            let manifest = image.manifest.as_ref().map(|manifest| manifest.digest);
-            [Some(image.config), manifest].into_iter().flatten()
-        });
-        let documents: BTreeSet<Digest> = record
-            .index
-            .iter()
-            .map(|index| index.digest)
-            .chain(documents)
-            .collect();
+        let documents: BTreeSet<Digest> = record.documents().copied().collect();
         let staged = self.store().stage_image(record, names)?;
         staged.sync()?;
         self.store().sync_blobs(&documents)?;

@@ -41,7 +41,7 @@ pub use lease::{Collector, Pin};
 pub use recovery::Recovery;
 pub(crate) use recovery::boot_id;
 pub(crate) use staging::StagedFile;
-pub use staging::{StagingDir, Sweep, remove_tree};
+pub use staging::{StagingDir, Sweep, is_at, remove_tree};
 pub use survey::{Piece, Survey, disk_usage};
 pub use writer::{BlobWriter, Verified};
 

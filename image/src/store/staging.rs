@@ -4,9 +4,9 @@
 //! lock, for that belongs to nobody. Making and locking are two steps, so makers hold `tmp/` itself
 //! shared meanwhile, and a sweep holds it alone for the moment of asking.
 
-use std::fs::Permissions;
+use std::fs::{Metadata, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -158,6 +158,14 @@ pub(super) fn sweep(tmp: &Path) -> io::Result<Sweep> {
         }
     }
     Ok(sweep)
+}
+
+/// Whether what was opened is still what stands at `path`: who waited for a lock may have got that of a file that was
+/// removed or renamed meanwhile.
+#[must_use]
+pub fn is_at(opened: &Metadata, path: &Path) -> bool {
+    fs_err::symlink_metadata(path)
+        .is_ok_and(|found| (found.dev(), found.ino()) == (opened.dev(), opened.ino()))
 }
 
 /// Removes a file, or a folder with all that is in it. Folders that forbid it are opened up first;
