@@ -224,6 +224,7 @@ fn a_docker_engine_reads_all_forms() {
         "{NEEDS}, and a Docker engine that starts"
     );
     let (written, engine) = (written().unwrap(), Engine::shared().unwrap());
+    let _alone = alone_with_engine();
     let docker = |args: &[&str]| Run::of(&mut engine.command(args)).ok();
     let check = |who: &str, name: &str| {
         let tar = janitor::scratch().join("theirs.tar");
@@ -526,6 +527,7 @@ fn what_a_docker_engine_writes_is_read() {
         "{NEEDS}, and a Docker engine that starts"
     );
     let (written, engine) = (written().unwrap(), Engine::shared().unwrap());
+    let _alone = alone_with_engine();
     let address = &Registry::shared().unwrap().address;
     let docker = |args: &[&str]| Run::of(&mut engine.command(args)).ok();
     // An image that the engine made itself, of what it read.
@@ -547,6 +549,12 @@ fn what_a_docker_engine_writes_is_read() {
     ]);
     builds_on("docker save, skopeo copy", &written.image, &layout, "here");
     docker(&["rmi", &name]);
+}
+
+/// Both tests of the engine give its image one name, and remove that.
+fn alone_with_engine() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Podman removes an image with all of its names, those of other tests among them.
