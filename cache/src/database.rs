@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::error::CacheError;
 
 /// Version of the tables, kept in `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// Files that SQLite has open at once: the database, its log, the log's index, a folder to be synced.
 const MAX_FILES: usize = 4;
@@ -22,8 +22,8 @@ const MAX_FILES: usize = 4;
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Everything is made if it is not there, so this also brings version 1 up to date, whose digests
-/// of files are not worth the taking over.
+/// Everything is made if it is not there, so this also brings earlier versions up to date, whose
+/// digests of files are not worth the taking over.
 const SCHEMA: &str = "
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS records (
@@ -41,13 +41,16 @@ CREATE TABLE IF NOT EXISTS executions (
     n INTEGER NOT NULL,
     last INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS contexts (
-    context BLOB PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS context_files (
+    context BLOB NOT NULL,
+    part INTEGER NOT NULL,
     used INTEGER NOT NULL,
-    entries BLOB NOT NULL
+    entries BLOB NOT NULL,
+    PRIMARY KEY (context, part)
 ) WITHOUT ROWID;
 DROP TABLE IF EXISTS file_digests;
-PRAGMA user_version = 2;
+DROP TABLE IF EXISTS contexts;
+PRAGMA user_version = 3;
 COMMIT;
 ";
 
@@ -135,7 +138,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         SCHEMA_VERSION => {}
-        0 | 1 => connection.execute_batch(SCHEMA)?,
+        0..SCHEMA_VERSION => connection.execute_batch(SCHEMA)?,
         _ => return Err(not_ours("written by another version of rbuild")),
     }
     Ok(connection)
@@ -233,12 +236,12 @@ mod tests {
             Database::open(&path).unwrap(),
         );
         one.with("write", |db| {
-            db.execute("INSERT INTO contexts VALUES (x'00', 1, x'05')", [])
+            db.execute("INSERT INTO context_files VALUES (x'00', 0, 1, x'05')", [])
         })
         .unwrap();
         let seen: Vec<u8> = two
             .with("read", |db| {
-                db.query_row("SELECT entries FROM contexts", [], |r| r.get(0))
+                db.query_row("SELECT entries FROM context_files", [], |r| r.get(0))
             })
             .unwrap();
         assert_eq!(seen, [5]);
@@ -294,10 +297,10 @@ PRAGMA user_version = 1;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         let database = Database::open(&path).unwrap();
-        let fill = "INSERT INTO contexts VALUES (x'00', 1, zeroblob(4000000))";
+        let fill = "INSERT INTO context_files VALUES (x'00', 0, 1, zeroblob(4000000))";
         database.with("fill", |db| db.execute_batch(fill)).unwrap();
         database
-            .with("empty", |db| db.execute("DELETE FROM contexts", []))
+            .with("empty", |db| db.execute("DELETE FROM context_files", []))
             .unwrap();
         database.shrink().unwrap();
         for name in ["db", "db-wal"] {

@@ -7,21 +7,23 @@
 //! What nobody asks for goes: entries of a context when there are many of them, contexts that were
 //! used longest ago when all of them together take too much room.
 //!
-//! One row per context holds all its entries, 88 bytes each, sorted by device and inode:
+//! Rows of up to 64 KiB hold a context's entries, 88 bytes each, sorted by device and inode:
 //! `dev, ino, size, mtime s, mtime ns, ctime s, ctime ns` as little-endian 64-bit numbers, then
-//! the 32 bytes of the digest.
+//! the 32 bytes of the digest. In memory they stand as they do there.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use crate::database::Database;
 use crate::error::CacheError;
 
 /// Bytes of one packed entry.
 const ENTRY_SIZE: usize = 7 * 8 + 32;
+
+/// Entries of one row.
+const PART: usize = (64 << 10) / ENTRY_SIZE;
 
 /// A file that changed less than this before it was hashed is racy: times have the granularity of
 /// the kernel's tick, at most 10 ms, and file systems of other kinds may round to 2 s.
@@ -66,17 +68,92 @@ pub struct FileDigests {
     context: [u8; 32],
     /// When it was used last, in seconds since the Unix epoch, as far as is noted.
     used: i64,
-    known: HashMap<(u64, u64), Known>,
-    fresh: Mutex<Vec<(FileState, [u8; 32])>>,
+    known: Known,
+    /// Packed entries.
+    fresh: Mutex<Vec<u8>>,
 }
 
-/// A digest of an earlier build.
-#[derive(Debug)]
+/// Digests of an earlier build.
+#[derive(Debug, Default)]
 struct Known {
-    state: FileState,
-    digest: [u8; 32],
-    /// This build has asked for it.
-    is_wanted: AtomicBool,
+    /// Packed entries.
+    entries: Vec<u8>,
+    /// Hashed by device and inode: the numbers of entries, from 1; 0 where there is none.
+    slots: Vec<u32>,
+    /// For each slot, true if this build has asked for the entry.
+    is_wanted: Vec<AtomicBool>,
+}
+
+impl Known {
+    fn new(entries: Vec<u8>) -> Self {
+        let n_entries = entries.len() / ENTRY_SIZE;
+        // One of them at least stays empty: that ends a search.
+        let n_slots = (n_entries + n_entries / 2 + 1).next_power_of_two();
+        let mut known = Self {
+            entries,
+            slots: vec![0; n_slots],
+            is_wanted: std::iter::repeat_with(AtomicBool::default)
+                .take(n_slots)
+                .collect(),
+        };
+        let mut number = 0;
+        for at in 0..n_entries {
+            number += 1;
+            let slot = known.slot(file_of(known.entry(at)));
+            known.slots[slot] = number;
+        }
+        known
+    }
+
+    fn entry(&self, at: usize) -> &[u8] {
+        &self.entries[at * ENTRY_SIZE..(at + 1) * ENTRY_SIZE]
+    }
+
+    /// Returns the entry in a slot.
+    fn in_slot(&self, slot: usize) -> Option<&[u8]> {
+        let number = usize::try_from(self.slots[slot]).ok()?;
+        Some(self.entry(number.checked_sub(1)?))
+    }
+
+    /// Returns the slot of a file, or the empty one where it would be.
+    fn slot(&self, file: (u64, u64)) -> usize {
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mask = self.slots.len() - 1;
+        let hash = (file.1 ^ file.0.rotate_left(32)).wrapping_mul(SPREAD) >> 32;
+        let mut slot = usize::try_from(hash).unwrap_or_default() & mask;
+        while self
+            .in_slot(slot)
+            .is_some_and(|entry| file_of(entry) != file)
+        {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    fn get(&self, state: &FileState) -> Option<[u8; 32]> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let slot = self.slot((state.dev, state.ino));
+        let (known, digest) = unpack(self.in_slot(slot)?);
+        if known != *state {
+            return None;
+        }
+        self.is_wanted[slot].store(true, Ordering::Relaxed);
+        Some(digest)
+    }
+
+    /// Returns the entries that are worth keeping.
+    fn kept(&self) -> Vec<&[u8]> {
+        let slots = || (0..self.slots.len()).filter_map(|slot| Some((slot, self.in_slot(slot)?)));
+        let is_wanted = |slot: usize| self.is_wanted[slot].load(Ordering::Relaxed);
+        let n_idle = slots().filter(|(slot, _)| !is_wanted(*slot)).count();
+        let keeps_idle = n_idle <= MAX_IDLE_ENTRIES;
+        slots()
+            .filter(|(slot, _)| keeps_idle || is_wanted(*slot))
+            .map(|(_, entry)| entry)
+            .collect()
+    }
 }
 
 impl FileDigests {
@@ -86,35 +163,25 @@ impl FileDigests {
     /// [`CacheError::Database`].
     pub fn load(database: &Database, name: &[u8]) -> Result<Self, CacheError> {
         let context = *blake3::hash(name).as_bytes();
-        let found: Option<(i64, Vec<u8>)> = database.with("look up file digests", |db| {
-            db.query_row(
-                "SELECT used, entries FROM contexts WHERE context = ?1",
-                [&context[..]],
+        let (used, entries) = database.with("look up file digests", |db| {
+            let mut entries = Vec::new();
+            let mut used = 0;
+            let sql = "SELECT used, entries FROM context_files WHERE context = ?1 ORDER BY part";
+            let mut rows = db.prepare(sql)?;
+            let mut rows = rows.query([&context[..]])?;
+            while let Some(row) = rows.next()? {
+                used = row.get(0).unwrap_or_default();
                 // A row of the wrong shape knows nothing.
-                |row| {
-                    Ok((
-                        row.get(0).unwrap_or_default(),
-                        row.get(1).unwrap_or_default(),
-                    ))
-                },
-            )
-            .optional()
+                let part = row.get_ref(1)?.as_blob().unwrap_or_default();
+                let n_whole = part.len() / ENTRY_SIZE * ENTRY_SIZE;
+                entries.extend_from_slice(&part[..n_whole]);
+            }
+            Ok((used, entries))
         })?;
-        let (used, packed) = found.unwrap_or_default();
-        let known = packed.chunks_exact(ENTRY_SIZE).map(unpack);
-        let known = known.map(|(state, digest)| {
-            let is_wanted = AtomicBool::new(false);
-            let known = Known {
-                state,
-                digest,
-                is_wanted,
-            };
-            ((state.dev, state.ino), known)
-        });
         Ok(Self {
             context,
             used,
-            known: known.collect(),
+            known: Known::new(entries),
             fresh: Mutex::default(),
         })
     }
@@ -125,7 +192,7 @@ impl FileDigests {
         Self {
             context: [0; 32],
             used: 0,
-            known: HashMap::new(),
+            known: Known::default(),
             fresh: Mutex::default(),
         }
     }
@@ -133,22 +200,18 @@ impl FileDigests {
     /// Returns the digest of a file in this state.
     #[must_use]
     pub fn lookup(&self, state: &FileState) -> Option<[u8; 32]> {
-        let known = self.known.get(&(state.dev, state.ino))?;
-        if known.state != *state {
-            return None;
-        }
-        known.is_wanted.store(true, Ordering::Relaxed);
-        Some(known.digest)
+        self.known.get(state)
     }
 
     /// Notes the digest of a file that was in this state before it was read at `hashed_at`
     /// (nanoseconds since the Unix epoch). A racy one is dropped.
     pub fn note(&self, state: FileState, digest: [u8; 32], hashed_at: i128) {
         if state.last_change() + RACY_NANOSECONDS <= hashed_at {
-            self.fresh
+            let mut fresh = self
+                .fresh
                 .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .push((state, digest));
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            pack(&state, &digest, &mut fresh);
         }
     }
 
@@ -165,31 +228,25 @@ impl FileDigests {
         if fresh.is_empty() {
             return note_use(database, &self.context, self.used, now);
         }
-        let (wanted, idle): (Vec<_>, Vec<_>) = self
-            .known
-            .into_iter()
-            .partition(|(_, known)| known.is_wanted.load(Ordering::Relaxed));
-        let idle = Some(idle).filter(|idle| idle.len() <= MAX_IDLE_ENTRIES);
-        let old = wanted.into_iter().chain(idle.into_iter().flatten());
-        let mut entries: HashMap<(u64, u64), (FileState, [u8; 32])> = old
-            .map(|(file, known)| (file, (known.state, known.digest)))
-            .collect();
-        for (state, digest) in fresh {
-            entries.insert((state.dev, state.ino), (state, digest));
-        }
-        let mut entries: Vec<_> = entries.into_values().collect();
-        entries.sort_unstable_by_key(|(state, _)| (state.dev, state.ino));
-        let mut packed = Vec::with_capacity(entries.len() * ENTRY_SIZE);
-        for (state, digest) in &entries {
-            pack(state, digest, &mut packed);
-        }
+        let mut entries = self.known.kept();
+        entries.extend(fresh.chunks_exact(ENTRY_SIZE));
+        // Of several entries of a file the last one counts, so that comes first.
+        entries.reverse();
+        entries.sort_by_key(|entry| file_of(entry));
+        entries.dedup_by_key(|entry| file_of(entry));
+        let context = &self.context[..];
         database.with("keep file digests", |db| {
             let transaction = db.unchecked_transaction()?;
-            transaction.execute(
-                "INSERT OR REPLACE INTO contexts VALUES (?1, ?2, ?3)",
-                params![&self.context[..], now, packed],
-            )?;
-            transaction.execute(CROWD_OUT, params![&self.context[..], MAX_BYTES])?;
+            transaction.execute("DELETE FROM context_files WHERE context = ?1", [context])?;
+            let sql = "INSERT INTO context_files VALUES (?1, ?2, ?3, ?4)";
+            let mut insert = transaction.prepare(sql)?;
+            let mut number = 0_i64;
+            for part in entries.chunks(PART) {
+                insert.execute(params![context, number, now, part.concat()])?;
+                number += 1;
+            }
+            drop(insert);
+            transaction.execute(CROWD_OUT, params![context, MAX_BYTES])?;
             transaction.commit()
         })
     }
@@ -197,9 +254,10 @@ impl FileDigests {
 
 /// Removes the contexts that do not fit into the room for all when those used later are in it.
 const CROWD_OUT: &str = "
-DELETE FROM contexts WHERE context != ?1 AND context IN (
+DELETE FROM context_files WHERE context != ?1 AND context IN (
     SELECT context FROM (
-        SELECT context, sum(length(entries)) OVER (ORDER BY used DESC, context) AS bytes FROM contexts
+        SELECT context, sum(sum(length(entries))) OVER (ORDER BY max(used) DESC, context) AS bytes
+        FROM context_files GROUP BY context
     ) WHERE bytes > ?2
 )";
 
@@ -214,7 +272,7 @@ fn note_use(
     }
     database.with("note the use of file digests", |db| {
         db.execute(
-            "UPDATE contexts SET used = ?2 WHERE context = ?1",
+            "UPDATE context_files SET used = ?2 WHERE context = ?1",
             params![&context[..], now],
         )
     })?;
@@ -228,7 +286,7 @@ impl Database {
     /// [`CacheError::Database`].
     pub(crate) fn forget_contexts(&self, before: i64) -> Result<(), CacheError> {
         self.with("forget file digests", |db| {
-            db.execute("DELETE FROM contexts WHERE used < ?1", [before])
+            db.execute("DELETE FROM context_files WHERE used < ?1", [before])
         })?;
         Ok(())
     }
@@ -242,6 +300,12 @@ fn pack(state: &FileState, digest: &[u8; 32], out: &mut Vec<u8>) {
         out.extend_from_slice(&number.to_le_bytes());
     }
     out.extend_from_slice(digest);
+}
+
+/// Returns the device and inode of a packed entry.
+fn file_of(entry: &[u8]) -> (u64, u64) {
+    let (state, _) = unpack(entry);
+    (state.dev, state.ino)
 }
 
 fn unpack(entry: &[u8]) -> (FileState, [u8; 32]) {
@@ -335,7 +399,12 @@ mod tests {
     }
 
     fn n_known(database: &Database, name: &[u8]) -> usize {
-        FileDigests::load(database, name).unwrap().known.len()
+        FileDigests::load(database, name)
+            .unwrap()
+            .known
+            .entries
+            .len()
+            / ENTRY_SIZE
     }
 
     #[test]
@@ -364,7 +433,7 @@ mod tests {
         for (now, name) in [(0, b"/a"), (1, b"/b")] {
             let context = *blake3::hash(name).as_bytes();
             // Two of them fill the room.
-            let insert = "INSERT INTO contexts VALUES (?1, ?2, zeroblob(?3))";
+            let insert = "INSERT INTO context_files VALUES (?1, 0, ?2, zeroblob(?3))";
             database
                 .with("fill", |db| {
                     db.execute(insert, params![&context[..], now, MAX_BYTES / 2])

@@ -107,7 +107,7 @@ struct Walk<'a> {
     notices: Vec<String>,
 }
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     /// Collects what is in an open directory, in the order of a layer. Directories are visited from
     /// a list, not by recursion: a process can make them as deep as it likes.
     fn directory(&mut self, top: &OwnedFd, path: Vec<u8>, lower: Lower) -> Result<(), StepError> {
@@ -163,13 +163,16 @@ impl<'a> Walk<'a> {
             record,
         } = self.attributes(path)?;
         let below = self.lower_entry(path, lower);
-        let hides = is_opaque && below.is_some_and(|entry| is_directory(&entry.kind));
+        let hides = is_opaque
+            && below
+                .as_ref()
+                .is_some_and(|entry| is_directory(&entry.kind));
         let kind = EntryKind::Directory { opaque: hides };
-        let mut entry = self.entry(path, kind, stat, below, record);
+        let mut entry = self.entry(path, kind, stat, below.as_ref(), record);
         entry.xattrs = shipped;
         let is_changed = hides
             || below
-                .is_none_or(|below| !is_directory(&below.kind) || !same_metadata(below, &entry));
+                .is_none_or(|below| !is_directory(&below.kind) || !same_metadata(&below, &entry));
         let is_known = self.is_known(path, stat);
         self.found.push(Candidate {
             entry,
@@ -212,10 +215,10 @@ impl<'a> Walk<'a> {
         }
         // Only files may have several names in a layer.
         let is_linked = matches!(kind, EntryKind::File { .. }) && stat.st_nlink > 1;
-        let mut entry = self.entry(&path, kind, stat, below, attributes.record);
+        let mut entry = self.entry(&path, kind, stat, below.as_ref(), attributes.record);
         entry.xattrs = attributes.shipped;
         let is_changed = !self.is_known(&path, stat)
-            && match below {
+            && match &below {
                 Some(below) => !self.is_same(below, &mut entry)?,
                 None => true,
             };
@@ -291,7 +294,7 @@ impl<'a> Walk<'a> {
         Ok(owner.map(|(uid, gid)| OwnerRecord::of(*uid, *gid)))
     }
 
-    fn lower_entry(&self, path: &[u8], lower: Lower) -> Option<&'a Entry> {
+    fn lower_entry(&self, path: &[u8], lower: Lower) -> Option<Entry> {
         if lower == Lower::Hidden {
             return None;
         }

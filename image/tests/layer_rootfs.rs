@@ -21,9 +21,9 @@ fn rootfs(layers: Vec<Vec<Entry>>) -> Rootfs {
 }
 
 /// Shows what is visible, each with its layer.
-fn shown<'a>(found: impl Iterator<Item = rbuild_image::layer::Found<'a>>) -> String {
+fn shown(found: impl Iterator<Item = rbuild_image::layer::Found>) -> String {
     found
-        .map(|found| format!("{} {}", found.layer, listing([found.name])))
+        .map(|found| format!("{} {}", found.layer, listing([found.name()])))
         .collect()
 }
 
@@ -67,7 +67,7 @@ fn what_is_visible() {
     let stack = stack();
     let check = |path: &str, expected: Option<(usize, &str)>| {
         let found = stack.lookup(path.as_bytes());
-        let got = found.map(|found| (found.layer, listing([found.name])));
+        let got = found.map(|found| (found.layer, listing([found.name()])));
         let expected = expected.map(|(layer, line)| (layer, format!("{line}\n")));
         assert_eq!(got, expected, "{path}");
     };
@@ -258,13 +258,13 @@ proptest! {
         let merged = merge(&layers);
         let walked: BTreeMap<Vec<u8>, (usize, Entry)> = rootfs
             .walk(b"")
-            .map(|found| (found.path().to_vec(), (found.layer, found.name.clone())))
+            .map(|found| (found.path().to_vec(), (found.layer, found.name())))
             .collect();
         prop_assert_eq!(&walked, &merged);
         let everywhere = layers.iter().flat_map(|layer| layer.entries().iter().chain(layer.implied()));
         for entry in everywhere {
             let path = &entry.path;
-            let found = rootfs.lookup(path).map(|found| (found.layer, found.name.clone()));
+            let found = rootfs.lookup(path).map(|found| (found.layer, found.name()));
             prop_assert_eq!(&found, &merged.get(path).cloned());
             let below = merged.keys().filter(|other| is_below(other, path) || *other == path).count();
             prop_assert_eq!(rootfs.walk(path).count(), below);

@@ -27,7 +27,7 @@ proptest! {
             entries.iter_mut().filter(|entry| entry.kind != EntryKind::Whiteout).for_each(|entry| entry.mode |= 0o700);
         }
         let layer = index(entries);
-        let unpacked = unpack_to(folder.path(), &write_tar(layer.entries(), &content)).unwrap();
+        let unpacked = unpack_to(folder.path(), &write_tar(&layer.entries().to_vec(), &content)).unwrap();
         prop_assert_eq!(&unpacked.index, &layer);
         check_tree(&folder.path().join("tree"), &unpacked.index, tree_options(folder.path()));
     }
@@ -49,7 +49,11 @@ fn capabilities_survive_the_change_of_owner() {
         .insert(b"security.capability".to_vec(), capability.to_vec());
     let layer = index(vec![ping, hardlink("pong", "ping")]);
     let content = std::collections::BTreeMap::from([(b"ping".to_vec(), b"x".to_vec())]);
-    let unpacked = unpack_to(folder.path(), &write_tar(layer.entries(), &content)).unwrap();
+    let unpacked = unpack_to(
+        folder.path(),
+        &write_tar(&layer.entries().to_vec(), &content),
+    )
+    .unwrap();
     let tree = folder.path().join("tree");
     check_tree(&tree, &unpacked.index, tree_options(folder.path()));
     assert_eq!(

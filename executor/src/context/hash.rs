@@ -4,57 +4,68 @@ use std::fs::File;
 use std::io::Read as _;
 
 use rayon::prelude::*;
-use rbuild_cache::files::{FileDigests, FileState};
+use rbuild_cache::files::FileState;
 use rbuild_image::layer::entry::{ContentDigest, EntryKind};
 use rustix::time::ClockId;
 
 use super::{Context, list};
 use crate::files::error::{FilesError, shown};
 use crate::files::node::{Home, Node};
+use crate::files::nodes::{Nodes, Walked};
 
 /// Bytes read at once; each hashing thread has one buffer.
 const BUFFER_SIZE: usize = 128 * 1024;
 
+/// Files that are in memory with all that is known of them.
+const AT_ONCE: usize = 8192;
+
 /// How often a file is read again that changes while it is read.
 const ATTEMPTS: u32 = 4;
 
-/// Gives every file of `nodes` that has none its digest: from the context's cache if its state
-/// there is the same, else by reading it. Files are read in parallel.
+/// Gives every file of `nodes` that has none its digest, by reading it. Files are read in parallel.
 ///
 /// # Errors
 /// [`FilesError::Changed`] for a file that is gone, or changes whenever it is read;
 /// [`FilesError::Io`] for one that cannot be read.
-pub(crate) fn hash_files<'a>(
-    context: &Context,
-    nodes: impl Iterator<Item = &'a mut Node>,
-) -> Result<(), FilesError> {
-    let known = &context.digests;
-    let missing: Vec<&mut Node> = nodes.filter_map(|node| look_up(known, node)).collect();
-    missing.into_par_iter().try_for_each_init(
-        || vec![0; BUFFER_SIZE],
-        |buffer, node| hash_file(context, node, buffer),
-    )
+pub(crate) fn hash_files(context: &Context, nodes: Nodes) -> Result<Nodes, FilesError> {
+    if nodes.n_unhashed() == 0 {
+        return Ok(nodes);
+    }
+    let mut hashed = Nodes::default();
+    let mut waiting = Vec::new();
+    let mut rest = nodes.iter();
+    loop {
+        waiting.extend(rest.by_ref().take(AT_ONCE));
+        if waiting.is_empty() {
+            break;
+        }
+        waiting
+            .par_iter_mut()
+            .try_for_each_init(Vec::new, |buffer, walked: &mut Walked| {
+                hash_with(context, &mut walked.node, buffer)
+            })?;
+        for walked in waiting.drain(..) {
+            hashed.push(&walked);
+        }
+    }
+    hashed.shrink();
+    Ok(hashed)
 }
 
-/// Returns `node` if it is a file that must be read.
-fn look_up<'a>(known: &FileDigests, node: &'a mut Node) -> Option<&'a mut Node> {
-    let Home::Disk { state, is_hashed } = &mut node.home else {
-        return None;
-    };
-    if *is_hashed {
-        return None;
-    }
-    let Some(found) = known.lookup(state) else {
-        return Some(node);
-    };
-    if let EntryKind::File { digest, .. } = &mut node.entry.kind {
-        *digest = ContentDigest(found);
-    }
-    *is_hashed = true;
-    None
+/// As [`hash_files`], for one node.
+pub(crate) fn hash_file(context: &Context, node: &mut Node) -> Result<(), FilesError> {
+    hash_with(context, node, &mut Vec::new())
 }
 
-fn hash_file(context: &Context, node: &mut Node, buffer: &mut [u8]) -> Result<(), FilesError> {
+fn hash_with(context: &Context, node: &mut Node, buffer: &mut Vec<u8>) -> Result<(), FilesError> {
+    if node.home == (Home::Disk { is_hashed: false }) {
+        buffer.resize(BUFFER_SIZE, 0);
+        read(context, node, buffer)?;
+    }
+    Ok(())
+}
+
+fn read(context: &Context, node: &mut Node, buffer: &mut [u8]) -> Result<(), FilesError> {
     let path = &node.entry.path;
     let cannot = |source| FilesError::Io {
         doing: "read",
@@ -96,10 +107,7 @@ fn hashed(
         size: state.size,
         digest,
     };
-    read.home = Home::Disk {
-        state,
-        is_hashed: true,
-    };
+    read.home = Home::Disk { is_hashed: true };
     read
 }
 

@@ -18,8 +18,18 @@ const LARGEST_XATTR: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Names and nodes without paths, unsorted.
-    pub(super) children: Vec<(Vec<u8>, Node)>,
+    /// In name order.
+    pub(super) children: Vec<Child>,
+}
+
+/// What a directory has under a name.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) name: Vec<u8>,
+    /// Without a path.
+    pub(super) node: Node,
+    /// The state of a file.
+    pub(super) state: Option<FileState>,
 }
 
 /// Reads an open directory.
@@ -36,17 +46,25 @@ pub(super) fn read_directory(dir: OwnedFd) -> Result<Listing, Errno> {
             continue;
         }
         match node_at(reader.fd()?, name) {
-            Ok(node) => children.push((name.to_bytes().to_vec(), node)),
+            Ok((node, state)) => children.push(Child {
+                name: name.to_bytes().to_vec(),
+                node,
+                state,
+            }),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }
     }
+    children.sort_unstable_by(|left, right| left.name.cmp(&right.name));
     Ok(Listing { xattrs, children })
 }
 
-/// Returns what stands at `name` in an open directory. Its path is empty, its extended attributes
-/// are not read.
-pub(super) fn node_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Node, Errno> {
+/// Returns what stands at `name` in an open directory, and the state of a file. Its path is empty,
+/// its extended attributes are not read.
+pub(super) fn node_at(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+) -> Result<(Node, Option<FileState>), Errno> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let mut node = node_of(&stat);
     if let EntryKind::Symlink { target } = &mut node.entry.kind {
@@ -57,7 +75,8 @@ pub(super) fn node_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Node, Errno> {
             Err(error) => return Err(error),
         }
     }
-    Ok(node)
+    let is_file = matches!(node.home, Home::Disk { .. });
+    Ok((node, is_file.then(|| state_of(&stat))))
 }
 
 /// Returns the node that `stat` describes. All of a context belongs to root. Sockets become empty
@@ -76,10 +95,7 @@ pub(super) fn node_of(stat: &Stat) -> Node {
     };
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
-            home = Home::Disk {
-                state,
-                is_hashed: false,
-            };
+            home = Home::Disk { is_hashed: false };
             link = (stat.st_nlink > 1).then_some((state.dev, state.ino));
             EntryKind::File {
                 size: state.size,

@@ -14,17 +14,17 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use rbuild_cache::files::FileDigests;
+use rbuild_cache::files::{FileDigests, FileState};
+use rbuild_image::layer::entry::{ContentDigest, EntryKind};
 use rbuild_image::layer::path::split_last;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::files::error::{FilesError, shown};
-use crate::files::node::Node;
+use crate::files::node::{Home, Node};
 use crate::files::patterns::{Filter, FilterState, Patterns, Verdict};
 
-pub(crate) use hash::hash_files;
-pub(crate) use walk::{Walked, drop_hollow};
+pub(crate) use hash::{hash_file, hash_files};
 
 /// A directory build context, as its ignore file lets it be seen.
 #[derive(Debug)]
@@ -112,9 +112,26 @@ impl Context {
         }
     }
 
+    /// Gives a file its digest if that is known from an earlier build.
+    fn look_up(&self, node: &mut Node, state: Option<&FileState>) {
+        let found = state.and_then(|state| self.digests.lookup(state));
+        if let Some(found) = found
+            && let EntryKind::File { digest, .. } = &mut node.entry.kind
+        {
+            *digest = ContentDigest(found);
+            node.home = Home::Disk { is_hashed: true };
+        }
+    }
+
     /// Returns the filter that only the ignore file is part of.
     fn filter(&self) -> Filter<'_> {
         Filter::default().with_ignore(&self.ignore.0)
+    }
+
+    /// Returns the state of the file at `path`.
+    #[cfg(test)]
+    pub(crate) fn state(&self, path: &[u8]) -> FileState {
+        list::state_of(&self.open_file(path).unwrap().1)
     }
 
     fn stat(&self, path: &[u8]) -> Result<Option<Node>, FilesError> {
@@ -126,7 +143,9 @@ impl Context {
                     .and_then(|name| {
                         let flags = OFlags::PATH | OFlags::DIRECTORY;
                         let dir = beneath::open(self.root.as_fd(), parent, flags)?;
-                        list::node_at(dir.as_fd(), &name)
+                        let (mut node, state) = list::node_at(dir.as_fd(), &name)?;
+                        self.look_up(&mut node, state.as_ref());
+                        Ok(node)
                     })
             }
         };

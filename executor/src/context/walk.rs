@@ -1,61 +1,59 @@
 //! Listing a context's folders, in parallel and only as deep as anything there can be wanted.
 
+use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::os::fd::AsFd as _;
 
 use rayon::prelude::*;
-use rbuild_image::layer::path::{compare_paths, is_below, join};
+use rbuild_image::layer::entry::LayerPath;
+use rbuild_image::layer::path::join;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::list::{self, Listing};
+use super::list::{self, Child, Listing};
 use super::{Context, beneath, cannot, is_gone};
 use crate::files::error::{FilesError, shown};
 use crate::files::node::Node;
+use crate::files::nodes::{Gathering, IntoNodes, Nodes, Walked};
 use crate::files::patterns::{Filter, FilterState};
-
-/// A node below a walk's start. Its path in the tree is in its entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Walked {
-    pub(crate) node: Node,
-    /// True for a folder that is not wanted itself, but holds something that is.
-    pub(crate) is_implied: bool,
-}
 
 impl Context {
     /// Returns what is below the folder at `path`, in path order, without the folder itself: what
-    /// `filter` and the ignore file want, and the folders on the way to it.
+    /// `filter` and the ignore file want, and the folders on the way to it. Files whose digests are
+    /// known from an earlier build have them.
     ///
     /// What vanishes meanwhile is left out.
     ///
     /// # Errors
     /// [`FilesError::Io`] for a folder that may not be read, [`FilesError::Changed`] if one became
     /// something else.
-    pub(crate) fn walk(&self, path: &[u8], filter: Filter<'_>) -> Result<Vec<Walked>, FilesError> {
+    pub(crate) fn walk(&self, path: &[u8], filter: Filter<'_>) -> Result<Nodes, FilesError> {
         let filter = filter.with_ignore(&self.ignore.0);
         let Some(listing) = self.list(path)? else {
             return Err(FilesError::Changed { path: shown(path) });
         };
-        let Judged {
-            mut walked,
-            mut folders,
-        } = judge(path, listing.children, &filter, &filter.start(path));
-        while !folders.is_empty() {
+        let Judged { content, folders } =
+            self.judge(path, listing.children, &filter, &filter.start(path));
+        let mut contents = vec![content];
+        let mut pending = folders;
+        while !pending.is_empty() {
             // One level of folders at a time: a chain of a million folders needs no deep stack.
-            let listed: Vec<Judged> = folders
+            let first = contents.len();
+            let listed: Vec<Judged> = pending
                 .into_par_iter()
-                .map(|folder| self.descend(folder, &filter))
+                .enumerate()
+                .map(|(at, folder)| self.descend(folder, first + at, &filter))
                 .collect::<Result<_, _>>()?;
-            folders = Vec::new();
-            for mut one in listed {
-                walked.append(&mut one.walked);
-                folders.append(&mut one.folders);
+            pending = Vec::new();
+            for (at, one) in listed.into_iter().enumerate() {
+                if let Some((holder, place)) = one.content.stands_in {
+                    contents[holder].folders[place].content = Some(first + at);
+                }
+                contents.push(one.content);
+                pending.extend(one.folders);
             }
         }
-        walked.sort_unstable_by(|left, right| {
-            compare_paths(&left.node.entry.path, &right.node.entry.path)
-        });
-        drop_hollow(&mut walked);
-        Ok(walked)
+        Ok(in_order(path, &mut contents))
     }
 
     /// Returns the children of the folder at `path` that are not ignored, in name order.
@@ -67,14 +65,19 @@ impl Context {
             return Ok(Vec::new());
         };
         let filter = self.filter();
-        let judged = judge(path, listing.children, &filter, &filter.start(path));
-        let mut found: Vec<Node> = judged.walked.into_iter().map(|leaf| leaf.node).collect();
-        for folder in judged.folders {
-            if folder.is_wanted || self.holds_anything(&folder.node.entry.path)? {
-                found.push(folder.node);
+        let start = filter.start(path);
+        let mut found = Vec::new();
+        for mut child in listing.children {
+            let below = join(path, &child.name);
+            let (verdict, _) = filter.judge(&below, &start);
+            let is_there = verdict.keep
+                || (verdict.descend && child.node.is_directory() && self.holds_anything(&below)?);
+            if is_there {
+                self.look_up(&mut child.node, child.state.as_ref());
+                child.node.entry.path = below;
+                found.push(child.node);
             }
         }
-        found.sort_unstable_by(|left, right| compare_paths(&left.entry.path, &right.entry.path));
         Ok(found)
     }
 
@@ -84,21 +87,66 @@ impl Context {
     }
 
     /// Lists a folder that may hold something.
-    fn descend(&self, mut folder: Folder, filter: &Filter<'_>) -> Result<Judged, FilesError> {
-        let Some(listing) = self.list(&folder.node.entry.path)? else {
+    fn descend(
+        &self,
+        folder: Pending,
+        number: usize,
+        filter: &Filter<'_>,
+    ) -> Result<Judged, FilesError> {
+        let Some(listing) = self.list(&folder.path)? else {
             return Ok(Judged::default());
         };
-        folder.node.entry.xattrs = listing.xattrs;
-        let path = &folder.node.entry.path;
-        let mut judged = judge(path, listing.children, filter, &folder.state);
-        judged.walked.push(Walked {
-            is_implied: !folder.is_wanted,
-            node: folder.node,
-        });
+        let mut judged = self.judge(&folder.path, listing.children, filter, &folder.state);
+        judged.content.stands_in = Some(folder.place);
+        judged.content.xattrs = listing.xattrs;
+        for below in &mut judged.folders {
+            below.place.0 = number;
+        }
         Ok(judged)
     }
 
-    /// Lists the folder at `path`, unsorted; `None` if there is nothing any more.
+    /// Drops the children of a folder that nobody wants.
+    fn judge(
+        &self,
+        parent: &[u8],
+        children: Vec<Child>,
+        filter: &Filter<'_>,
+        state: &FilterState,
+    ) -> Judged {
+        let mut judged = Judged::default();
+        let mut path = parent.to_vec();
+        for mut child in children {
+            path.truncate(parent.len());
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&child.name);
+            let (verdict, state) = filter.judge(&path, state);
+            child.node.entry.path = child.name;
+            if verdict.descend && child.node.is_directory() {
+                judged.folders.push(Pending {
+                    path: path.clone(),
+                    place: (0, judged.content.folders.len()),
+                    state,
+                });
+                judged.content.folders.push(Folder {
+                    node: child.node,
+                    is_wanted: verdict.keep,
+                    content: None,
+                });
+            } else if verdict.keep {
+                self.look_up(&mut child.node, child.state.as_ref());
+                judged.content.leaves.push(&Walked {
+                    node: child.node,
+                    is_implied: false,
+                });
+            }
+        }
+        judged.content.leaves.shrink();
+        judged
+    }
+
+    /// Lists the folder at `path`; `None` if there is nothing any more.
     fn list(&self, path: &[u8]) -> Result<Option<Listing>, FilesError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
         match beneath::open(self.root.as_fd(), path, flags).and_then(list::read_directory) {
@@ -113,9 +161,10 @@ impl Context {
 
 /// A folder whose entries are to be looked at.
 #[derive(Debug)]
-struct Folder {
-    node: Node,
-    is_wanted: bool,
+struct Pending {
+    path: LayerPath,
+    /// The number of the content that it is in, and its position among the folders there.
+    place: (usize, usize),
     /// What is known of the patterns for its entries.
     state: FilterState,
 }
@@ -123,53 +172,79 @@ struct Folder {
 /// What one folder adds to a walk.
 #[derive(Debug, Default)]
 struct Judged {
-    /// Done with, unsorted.
-    walked: Vec<Walked>,
+    content: Content,
+    folders: Vec<Pending>,
+}
+
+/// What is wanted of a folder's entries, in name order; paths are names.
+#[derive(Debug, Default)]
+struct Content {
+    /// The place of the folder in another's content; not known of the first one, and of one that
+    /// has vanished.
+    stands_in: Option<(usize, usize)>,
+    /// The folder's own attributes.
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    leaves: Nodes,
     folders: Vec<Folder>,
 }
 
-/// Gives the children of a folder their paths, and drops those that nobody wants.
-fn judge(
-    parent: &[u8],
-    children: Vec<(Vec<u8>, Node)>,
-    filter: &Filter<'_>,
-    state: &FilterState,
-) -> Judged {
-    let mut judged = Judged::default();
-    for (name, mut node) in children {
-        node.entry.path = join(parent, &name);
-        let (verdict, state) = filter.judge(&node.entry.path, state);
-        if verdict.descend && node.is_directory() {
-            judged.folders.push(Folder {
-                node,
-                is_wanted: verdict.keep,
-                state,
-            });
-        } else if verdict.keep {
-            judged.walked.push(Walked {
-                node,
-                is_implied: false,
-            });
-        }
-    }
-    judged
+/// A folder that may hold something.
+#[derive(Debug)]
+struct Folder {
+    node: Node,
+    is_wanted: bool,
+    /// The number of its content; `None` if it has vanished.
+    content: Option<usize>,
 }
 
-/// Drops the unwanted folders that turned out to hold nothing wanted. `walked` is in path order.
-pub(crate) fn drop_hollow(walked: &mut Vec<Walked>) {
-    // A subtree is one run, so a folder holds something wanted if the next wanted node lies in it.
-    let mut next: Option<usize> = None;
-    let mut hollow = vec![false; walked.len()];
-    for (at, item) in walked.iter().enumerate().rev() {
-        let holds_next = next.is_some_and(|next| {
-            let next: &Walked = &walked[next];
-            is_below(&next.node.entry.path, &item.node.entry.path)
+/// Puts the contents of folders, the first being that of the folder at `path`, into one list.
+fn in_order(path: &[u8], contents: &mut [Content]) -> Nodes {
+    let mut gathering = Gathering::default();
+    let mut way = vec![Step::into(path.to_vec(), &mut contents[0])];
+    while let Some(step) = way.last_mut() {
+        let leaf_is_next = match (step.leaves.peek(), step.folders.peek()) {
+            (Some(leaf), Some(folder)) => leaf.node.entry.path < folder.node.entry.path,
+            (leaf, _) => leaf.is_some(),
+        };
+        if leaf_is_next {
+            if let Some(mut leaf) = step.leaves.next() {
+                leaf.node.entry.path = join(&step.path, &leaf.node.entry.path);
+                gathering.push(leaf);
+            }
+            continue;
+        }
+        let Some(folder) = step.folders.next() else {
+            way.pop();
+            continue;
+        };
+        let Some(content) = folder.content.map(|number| &mut contents[number]) else {
+            continue;
+        };
+        let mut node = folder.node;
+        node.entry.path = join(&step.path, &node.entry.path);
+        node.entry.xattrs = std::mem::take(&mut content.xattrs);
+        way.push(Step::into(node.entry.path.clone(), content));
+        gathering.push(Walked {
+            node,
+            is_implied: !folder.is_wanted,
         });
-        hollow[at] = item.is_implied && !holds_next;
-        if !hollow[at] {
-            next = Some(at);
+    }
+    gathering.finish()
+}
+
+/// What is left of a folder's content while it is put in order.
+struct Step {
+    path: LayerPath,
+    leaves: Peekable<IntoNodes>,
+    folders: Peekable<std::vec::IntoIter<Folder>>,
+}
+
+impl Step {
+    fn into(path: LayerPath, content: &mut Content) -> Self {
+        Self {
+            path,
+            leaves: std::mem::take(&mut content.leaves).into_nodes().peekable(),
+            folders: std::mem::take(&mut content.folders).into_iter().peekable(),
         }
     }
-    let mut is_hollow = hollow.into_iter();
-    walked.retain(|_| !is_hollow.next().unwrap_or(false));
 }

@@ -86,18 +86,18 @@ impl<'a> Stack<'a> {
     }
 
     /// Opens the bytes of a file that was found in the merged view.
-    fn open_file(&self, found: &Found<'_>) -> Result<std::fs::File, StepError> {
+    fn open_file(&self, found: &Found) -> Result<std::fs::File, StepError> {
         Ok(layer_file::open(
             self.store,
             &self.diff_ids[found.layer],
-            found.entry,
+            &found.entry,
         )?)
     }
 }
 
 /// The first name under which each file with several was exported.
 #[derive(Default)]
-struct Links(HashMap<(usize, Vec<u8>), Vec<u8>>);
+struct Links(HashMap<(usize, usize), Vec<u8>>);
 
 impl Links {
     /// Returns the entry to be exported at a path below `prefix`: a hard link if an earlier path has
@@ -105,7 +105,7 @@ impl Links {
     ///
     /// The first name of a file in its layer may be hidden by a layer above, so names are taken as
     /// the merged view shows them.
-    fn entry(&mut self, found: &Found<'_>, prefix: &str) -> Entry {
+    fn entry(&mut self, found: &Found, prefix: &str) -> Entry {
         let path = match prefix {
             "" => found.path().to_vec(),
             _ => rbuild_image::layer::path::join(prefix.as_bytes(), found.path()),
@@ -117,10 +117,10 @@ impl Links {
         if let EntryKind::Directory { opaque } = &mut entry.kind {
             *opaque = false;
         }
-        if !matches!(entry.kind, EntryKind::File { .. }) {
+        let Some(group) = found.group() else {
             return entry;
-        }
-        let file = (found.layer, found.entry.path.clone());
+        };
+        let file = (found.layer, group);
         match self.0.get(&file) {
             Some(first) => {
                 entry.kind = EntryKind::Hardlink {

@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 
-use rbuild_image::layer::index::hash_entry;
+use rbuild_image::layer::index::put_hashed;
 
 use super::node::{LinkGroup, Node};
 use super::select::Match;
@@ -24,25 +24,34 @@ use super::select::Match;
 /// Domain of the hash; its year and number change with its meaning.
 const CONTEXT: &str = "rbuild 2026 source selection 1";
 
+/// Bytes that are hashed at once: many small pieces cost more.
+const BATCH: usize = 64 << 10;
+
 /// Returns the digest of what one source names.
 pub(crate) fn digest_matches(matches: &[Match]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-    hasher.update(&(matches.len() as u64).to_le_bytes());
+    let mut bytes = Vec::with_capacity(BATCH + 4096);
+    bytes.extend_from_slice(&(matches.len() as u64).to_le_bytes());
     for matched in matches {
         if !matched.top.is_directory() {
-            hasher.update(&[0]);
-            hash_entry(&mut hasher, &matched.name, &matched.top.entry);
+            bytes.push(0);
+            put_hashed(&mut bytes, &matched.name, &matched.top.entry);
             continue;
         }
-        hasher.update(&[1, u8::from(matched.is_sparse)]);
-        hasher.update(&(matched.below.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&[1, u8::from(matched.is_sparse)]);
+        bytes.extend_from_slice(&(matched.below.len() as u64).to_le_bytes());
         let mut names = LinkNames::default();
-        for below in &matched.below {
-            hasher.update(&[u8::from(below.is_implied)]);
-            hash_entry(&mut hasher, matched.relative(below), &below.node.entry);
-            hasher.update(&names.first_name(&below.node).to_le_bytes());
+        for below in matched.below.iter() {
+            bytes.push(u8::from(below.is_implied));
+            put_hashed(&mut bytes, matched.relative(&below), &below.node.entry);
+            bytes.extend_from_slice(&names.first_name(&below.node).to_le_bytes());
+            if bytes.len() >= BATCH {
+                hasher.update(&bytes);
+                bytes.clear();
+            }
         }
     }
+    hasher.update(&bytes);
     *hasher.finalize().as_bytes()
 }
 

@@ -56,10 +56,10 @@ impl Selection {
         let Some(matched) = self.sources.first().and_then(|of| of.matches.first()) else {
             return Ok(());
         };
-        let mut nodes = vec![(to.to_owned(), &matched.top)];
+        let mut nodes = vec![(to.to_owned(), matched.top.clone())];
         nodes.extend(matched.below.iter().map(|below| {
-            let place = to.join(OsStr::from_bytes(matched.relative(below)));
-            (place, &below.node)
+            let place = to.join(OsStr::from_bytes(matched.relative(&below)));
+            (place, below.node)
         }));
         let mut first_names = HashMap::new();
         let mut files = Vec::new();
@@ -72,7 +72,7 @@ impl Selection {
                     let known = node.link.and_then(|link| first_names.get(&link));
                     match known {
                         Some(first) => later_names.push((place, *first, node)),
-                        None => files.push((place, *node)),
+                        None => files.push((place, node)),
                     }
                     if let Some(link) = node.link {
                         first_names.entry(link).or_insert(place);

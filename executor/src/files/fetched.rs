@@ -7,12 +7,13 @@ use rbuild_image::layer::entry::{Entry, EntryKind, Mtime};
 use rbuild_planner::{FileSource, Files};
 
 use super::error::FilesError;
+use super::hash;
 use super::node::{Home, Node};
 use super::patterns;
 use super::select::{Match, Rules, select};
 use super::tree::SourceTree;
 use super::{Selected, Selection, SourceOf};
-use crate::context::{Context, hash_files};
+use crate::context::Context;
 use crate::remotes::RemoteFile;
 
 /// Mode of files of the web.
@@ -100,11 +101,7 @@ impl Selection {
         };
         let path = format!("/{}", git.subdir);
         let mut matches = select(SourceTree::Context(&checkout), &path, rules)?;
-        let nodes = matches.iter_mut().flat_map(|matched| {
-            let below = matched.below.iter_mut().map(|below| &mut below.node);
-            std::iter::once(&mut matched.top).chain(below)
-        });
-        hash_files(&checkout, nodes)?;
+        hash(&checkout, &mut matches)?;
         *source = Selected {
             of: SourceOf::Checkout(checkout),
             matches,

@@ -13,6 +13,7 @@ pub(crate) mod error;
 mod extract;
 mod fetched;
 pub(crate) mod node;
+pub(crate) mod nodes;
 mod overlay;
 mod pack;
 pub(crate) mod patterns;
@@ -42,7 +43,7 @@ pub(crate) use place::Times;
 pub(crate) use tree::SourceTree;
 pub(crate) use workdir::workdir;
 
-use crate::context::{Context, hash_files};
+use crate::context::{Context, hash_file, hash_files};
 use node::{Home, Node};
 use place::Origin;
 use select::{Match, Rules};
@@ -128,11 +129,7 @@ pub(crate) fn prepare<'a>(
         };
         let mut matches = select::select(found, pattern, rules)?;
         if let SourceTree::Context(context) = found {
-            let nodes = matches.iter_mut().flat_map(|matched| {
-                let below = matched.below.iter_mut().map(|below| &mut below.node);
-                std::iter::once(&mut matched.top).chain(below)
-            });
-            hash_files(context, nodes)?;
+            hash(context, &mut matches)?;
         }
         sources.push(Selected {
             of: SourceOf::Tree(tree.clone()),
@@ -140,6 +137,15 @@ pub(crate) fn prepare<'a>(
         });
     }
     Ok(Selection { sources })
+}
+
+/// Gives all matched files their digests.
+fn hash(context: &Context, matches: &mut [Match]) -> Result<(), FilesError> {
+    for matched in matches {
+        hash_file(context, &mut matched.top)?;
+        matched.below = hash_files(context, std::mem::take(&mut matched.below))?;
+    }
+    Ok(())
 }
 
 impl Selection {
@@ -159,25 +165,16 @@ impl Selection {
 #[cfg(test)]
 impl Selection {
     /// Returns the files of source `n` with their content digests, by path in their tree.
-    fn files(&self, n: usize) -> impl Iterator<Item = (&[u8], ContentDigest)> {
+    fn files(&self, n: usize) -> impl Iterator<Item = (Vec<u8>, ContentDigest)> {
         let matches = self.sources.get(n).into_iter().flat_map(|of| &of.matches);
         let nodes = matches.flat_map(|matched| {
-            std::iter::once(&matched.top).chain(matched.below.iter().map(|below| &below.node))
+            let below = matched.below.iter().map(|below| below.node);
+            std::iter::once(matched.top.clone()).chain(below)
         });
         nodes.filter_map(|node| match node.entry.kind {
-            EntryKind::File { digest, .. } => Some((node.entry.path.as_slice(), digest)),
+            EntryKind::File { digest, .. } => Some((node.entry.path, digest)),
             _ => None,
         })
-    }
-
-    /// Returns the state of the context file at `path`.
-    fn state_of(&self, path: &[u8]) -> rbuild_cache::files::FileState {
-        let matches = self.sources.iter().flat_map(|source| &source.matches);
-        let mut nodes = matches.flat_map(|matched| matched.below.iter().map(|below| &below.node));
-        match nodes.find(|node| node.entry.path == path).unwrap().home {
-            Home::Disk { state, .. } => state,
-            other => panic!("{other:?}"),
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! What stands at a path of a source tree, whichever kind of tree it is.
 
-use rbuild_cache::files::FileState;
 use rbuild_image::layer::entry::{Entry, EntryKind};
 
 /// A file, folder, link or special file of a source tree.
@@ -14,7 +13,7 @@ pub(crate) struct Node {
     pub(crate) link: Option<LinkGroup>,
 }
 
-/// Identifies a file with several names within one tree: device and inode, or the layer and a hash
+/// Identifies a file with several names within one tree: device and inode, or the layer and the place
 /// of the first name.
 pub(crate) type LinkGroup = (u64, u64);
 
@@ -23,9 +22,8 @@ pub(crate) type LinkGroup = (u64, u64);
 pub(crate) enum Home {
     /// There are none: not a file, or an empty one that stands for a socket.
     Nowhere,
-    /// On disk. The file was in this state when it was looked at; the digest in the entry is
-    /// zero until it has been hashed.
-    Disk { state: FileState, is_hashed: bool },
+    /// On disk. The digest in the entry is zero until it has been hashed.
+    Disk { is_hashed: bool },
     /// In this layer of a root file system, counted from the base.
     Layer(usize),
     /// A file of its own that was fetched.

@@ -66,9 +66,9 @@ impl<'a> Overlay<'a> {
     }
 
     /// Returns the entry that is visible at `path`, a clean path; follows no link.
-    pub(crate) fn lookup(&self, path: &[u8]) -> Option<&Entry> {
+    pub(crate) fn lookup(&self, path: &[u8]) -> Option<Entry> {
         if let Some(placed) = self.new.get(path) {
-            return Some(&placed.entry);
+            return Some(placed.entry.clone());
         }
         let is_fresh = self
             .fresh
@@ -92,7 +92,7 @@ impl<'a> Overlay<'a> {
 
     /// Returns true if a directory is visible at `path`.
     pub(crate) fn is_directory(&self, path: &[u8]) -> bool {
-        path.is_empty() || self.lookup(path).is_some_and(is_directory)
+        path.is_empty() || self.lookup(path).as_ref().is_some_and(is_directory)
     }
 
     /// Resolves `path` as a process whose root is the directory `scope` would: links are followed
@@ -113,7 +113,7 @@ impl<'a> Overlay<'a> {
                 continue;
             }
             let next = join(&resolved, &name);
-            let Some(EntryKind::Symlink { target }) = self.lookup(&next).map(|entry| &entry.kind)
+            let Some(EntryKind::Symlink { target }) = self.lookup(&next).map(|entry| entry.kind)
             else {
                 resolved = next;
                 continue;
@@ -125,7 +125,7 @@ impl<'a> Overlay<'a> {
             if target.starts_with(b"/") {
                 resolved = scope.to_vec();
             }
-            pending.extend(components_reversed(target));
+            pending.extend(components_reversed(&target));
         }
         Ok(resolved)
     }
@@ -147,7 +147,7 @@ impl<'a> Overlay<'a> {
             match self.lookup(path) {
                 _ if path.is_empty() => {}
                 None => self.put(model.directory(path)),
-                Some(entry) if is_directory(entry) => {}
+                Some(entry) if is_directory(&entry) => {}
                 Some(_) => return Err(FilesError::NotDirectory { path: shown(path) }),
             }
         }
@@ -158,7 +158,7 @@ impl<'a> Overlay<'a> {
     /// goes too.
     pub(crate) fn put(&mut self, mut placed: Placed) {
         let path = placed.entry.path.clone();
-        let before = self.lookup(&path).map(is_directory);
+        let before = self.lookup(&path).as_ref().map(is_directory);
         if let EntryKind::Directory { opaque } = &mut placed.entry.kind {
             // A directory in the place of a file that replaced a directory of the parent must not
             // show what that one held.
@@ -203,7 +203,7 @@ impl<'a> Overlay<'a> {
                     path: path.to_vec(),
                     kind: EntryKind::Directory { opaque: false },
                     mtime: times.of(entry.mtime, Origin::Image),
-                    ..entry.clone()
+                    ..entry
                 },
                 None => Model::default().directory(path).entry,
             };

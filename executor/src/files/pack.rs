@@ -173,7 +173,7 @@ fn read_parent_file(path: &[u8], around: &Surroundings<'_>) -> Result<Vec<u8>, F
         return Ok(Vec::new());
     }
     let mut bytes = Vec::new();
-    (around.open_layer_file)(LayerTree::Parent, found.layer, found.entry)?
+    (around.open_layer_file)(LayerTree::Parent, found.layer, &found.entry)?
         .take(LARGEST_ACCOUNTS)
         .read_to_end(&mut bytes)
         .map_err(|source| FilesError::Io {
@@ -335,7 +335,7 @@ impl Packing<'_, '_> {
         Ok((self.around.open_layer_file)(
             tree,
             found.layer,
-            found.entry,
+            &found.entry,
         )?)
     }
 

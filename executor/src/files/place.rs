@@ -12,9 +12,9 @@ use super::chmod::ModeChange;
 use super::chown::Owner;
 use super::error::{FilesError, shown};
 use super::node::{Home, LinkGroup, Node};
+use super::nodes::Walked;
 use super::overlay::{Data, Model, Overlay, Placed};
 use super::select::Match;
-use crate::context::Walked;
 
 /// Mode of directories that are made for what lies in them.
 pub(crate) const DIRECTORY_MODE: u32 = 0o755;
@@ -144,7 +144,7 @@ impl Placer<'_, '_> {
         if !target.is_empty() {
             // The directory itself keeps all it has, and takes its time from the source.
             let mut top = match self.overlay.lookup(target) {
-                Some(entry) if matches!(entry.kind, EntryKind::Directory { .. }) => entry.clone(),
+                Some(entry) if matches!(entry.kind, EntryKind::Directory { .. }) => entry,
                 _ => {
                     return Err(FilesError::CopyToNonDirectory {
                         path: shown(target),
@@ -156,7 +156,7 @@ impl Placer<'_, '_> {
             self.overlay.put(without_data(top));
         }
         let mut links = HashMap::new();
-        for below in matched.below {
+        for below in matched.below.into_nodes() {
             let from = &below.node.entry.path;
             let path = join(target, from.get(matched.prefix..).unwrap_or_default());
             if below.node.is_directory() {
@@ -185,10 +185,10 @@ impl Placer<'_, '_> {
             Some(existing) if is_sparse || below.is_implied => Entry {
                 mode: source_mode,
                 mtime: self.change.times.of(existing.mtime, Origin::Image),
-                ..existing.clone()
+                ..existing
             },
             Some(existing) => {
-                let mut xattrs = existing.xattrs.clone();
+                let mut xattrs = existing.xattrs;
                 let mut entry = self.changed(below.node.entry);
                 xattrs.append(&mut entry.xattrs);
                 entry.xattrs = xattrs;

@@ -9,9 +9,9 @@ use rbuild_parser::ignore::Ignore;
 
 use super::error::{FilesError, shown};
 use super::node::Node;
+use super::nodes::{Nodes, Walked};
 use super::patterns::{Filter, Picker, glob, has_meta};
 use super::tree::SourceTree;
-use crate::context::Walked;
 
 /// One thing that a source argument names: a file, or a directory whose contents are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Match {
     /// What it is. Never a link.
     pub(crate) top: Node,
     /// What is below it, in path order, if it is a directory.
-    pub(crate) below: Vec<Walked>,
+    pub(crate) below: Nodes,
     /// Length of the prefix, slash included, that all paths below share.
     pub(crate) prefix: usize,
     /// True if directories on the way to something wanted are copied for its sake only, and keep
@@ -37,7 +37,7 @@ impl Match {
             prefix: if path.is_empty() { 0 } else { path.len() + 1 },
             name,
             top,
-            below: Vec::new(),
+            below: Nodes::default(),
             is_sparse: false,
         }
     }

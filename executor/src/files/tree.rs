@@ -1,12 +1,13 @@
 //! The trees that files are copied from, seen alike: build contexts and root file systems.
 
-use rbuild_image::layer::entry::{Entry, EntryKind};
+use rbuild_image::layer::entry::{EntryKind, LayerPath};
 use rbuild_image::layer::path::{is_below, join, split_last};
 use rbuild_image::layer::rootfs::{Found, Rootfs};
 
-use crate::context::{Context, Walked, drop_hollow};
+use crate::context::Context;
 use crate::files::error::{FilesError, shown};
 use crate::files::node::{Home, Node};
+use crate::files::nodes::{Gathering, Nodes, Walked};
 use crate::files::patterns::{Filter, FilterState};
 
 /// Most symbolic links that one look-up follows.
@@ -26,7 +27,7 @@ impl SourceTree<'_> {
     pub(super) fn lookup(self, path: &[u8]) -> Result<Option<Node>, FilesError> {
         match self {
             Self::Context(context) => context.lookup(path),
-            Self::Rootfs(rootfs) => Ok(rootfs.lookup(path).map(|found| node_of(&found))),
+            Self::Rootfs(rootfs) => Ok(rootfs.lookup(path).map(|found| node_of(found))),
         }
     }
 
@@ -34,14 +35,12 @@ impl SourceTree<'_> {
     pub(super) fn read_dir(self, path: &[u8]) -> Result<Vec<Node>, FilesError> {
         match self {
             Self::Context(context) => context.read_dir(path),
-            Self::Rootfs(rootfs) => {
-                Ok(rootfs.read_dir(path).map(|found| node_of(&found)).collect())
-            }
+            Self::Rootfs(rootfs) => Ok(rootfs.read_dir(path).map(|found| node_of(found)).collect()),
         }
     }
 
     /// Returns what is wanted below the directory at `path`, in path order.
-    pub(super) fn walk(self, path: &[u8], filter: Filter<'_>) -> Result<Vec<Walked>, FilesError> {
+    pub(super) fn walk(self, path: &[u8], filter: Filter<'_>) -> Result<Nodes, FilesError> {
         match self {
             Self::Context(context) => context.walk(path, filter),
             Self::Rootfs(rootfs) => Ok(walk_rootfs(rootfs, path, filter)),
@@ -95,10 +94,10 @@ fn parent(path: &[u8]) -> &[u8] {
     split_last(path).map_or(&[], |(parent, _)| parent)
 }
 
-fn walk_rootfs(rootfs: &Rootfs, path: &[u8], filter: Filter<'_>) -> Vec<Walked> {
-    let mut walked = Vec::new();
+fn walk_rootfs(rootfs: &Rootfs, path: &[u8], filter: Filter<'_>) -> Nodes {
+    let mut gathering = Gathering::default();
     // The directories on the way to the current path; without a state if nothing in them is wanted.
-    let mut way: Vec<(&[u8], Option<FilterState>)> = Vec::new();
+    let mut way: Vec<(LayerPath, Option<FilterState>)> = Vec::new();
     let start = filter.start(path);
     for found in rootfs.walk(path).filter(|found| found.path() != path) {
         while way
@@ -111,40 +110,33 @@ fn walk_rootfs(rootfs: &Rootfs, path: &[u8], filter: Filter<'_>) -> Vec<Walked> 
             continue;
         };
         let (verdict, state) = filter.judge(found.path(), state);
-        if found.is_directory() {
-            way.push((found.path(), verdict.descend.then_some(state)));
+        let is_directory = found.is_directory();
+        if is_directory {
+            way.push((found.path().to_vec(), verdict.descend.then_some(state)));
         }
-        if verdict.keep || (verdict.descend && found.is_directory()) {
-            walked.push(Walked {
-                node: node_of(&found),
+        if verdict.keep || (verdict.descend && is_directory) {
+            gathering.push(Walked {
+                node: node_of(found),
                 is_implied: !verdict.keep,
             });
         }
     }
-    drop_hollow(&mut walked);
-    walked
+    gathering.finish()
 }
 
 /// Returns the node that a root file system has at a path.
-fn node_of(found: &Found<'_>) -> Node {
+fn node_of(found: Found) -> Node {
     let is_file = matches!(found.entry.kind, EntryKind::File { .. });
     let home = if is_file {
         Home::Layer(found.layer)
     } else {
         Home::Nowhere
     };
-    // All names of a file share its entry, so where that stands in memory tells files apart.
-    let address = std::ptr::from_ref(found.entry).addr() as u64;
-    Node {
-        home,
-        link: is_file.then_some((found.layer as u64, address)),
-        entry: Entry {
-            path: found.name.path.clone(),
-            kind: match &found.entry.kind {
-                EntryKind::Directory { .. } => EntryKind::Directory { opaque: false },
-                kind => kind.clone(),
-            },
-            ..found.entry.clone()
-        },
+    let group = |group: usize| (found.layer as u64, group as u64);
+    let link = found.group().map(group);
+    let mut entry = found.into_entry();
+    if let EntryKind::Directory { opaque } = &mut entry.kind {
+        *opaque = false;
     }
+    Node { entry, home, link }
 }

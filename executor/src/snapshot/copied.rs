@@ -34,9 +34,9 @@ pub(super) fn copy(
         }
         let target = to.join(OsStr::from_bytes(path));
         paths.push(path.to_vec());
-        if let EntryKind::Hardlink { target: first } = &found.name.kind {
+        if found.is_further_name() {
             // The first name may be hidden by a higher layer; then this one gets the bytes.
-            let first = to.join(OsStr::from_bytes(first));
+            let first = to.join(OsStr::from_bytes(&found.entry.path));
             if first.symlink_metadata().is_ok_and(|first| first.is_file())
                 && fs_err::hard_link(&first, &target).is_ok()
             {
@@ -46,7 +46,7 @@ pub(super) fn copy(
         let source = trees
             .get(found.layer)
             .map(|tree| tree.join(OsStr::from_bytes(&found.entry.path)));
-        make(found.entry, source.as_deref(), &target, owners_are_fake)?;
+        make(&found.entry, source.as_deref(), &target, owners_are_fake)?;
         if matches!(found.entry.kind, EntryKind::Directory { .. }) {
             directories.push((target, found.entry));
         }

@@ -38,7 +38,10 @@ pub(super) fn begin(journal: &Path, lower: &Rootfs) -> Result<(), StepError> {
     let mut lines = Vec::new();
     let mut is_anything_recorded = false;
     let mut are_groups_given = false;
-    for entry in lower.layers().iter().flat_map(|layer| layer.entries()) {
+    let layers = lower.layers().iter().enumerate();
+    for (at, entry) in
+        layers.flat_map(|(at, layer)| layer.entries().iter().map(move |entry| (at, entry)))
+    {
         let is_device = matches!(
             entry.kind,
             EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. }
@@ -50,7 +53,7 @@ pub(super) fn begin(journal: &Path, lower: &Rootfs) -> Result<(), StepError> {
         match entry.kind {
             EntryKind::Symlink { .. } | EntryKind::Fifo => {
                 let found = lower.lookup(&entry.path);
-                if found.is_some_and(|found| std::ptr::eq(found.entry, entry)) {
+                if found.is_some_and(|found| (found.layer, &found.entry) == (at, &entry)) {
                     lines.extend(
                         JournalLine::Below {
                             path: entry.path.clone(),

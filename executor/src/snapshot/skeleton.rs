@@ -63,12 +63,12 @@ impl Skeleton<'_> {
         directories.extend(missing.covered.iter().cloned());
         if mends == Mends::Implied {
             for path in self.implied() {
-                directories.extend(layer_path::ancestors(path).map(<[u8]>::to_vec));
-                directories.insert(path.to_vec());
+                directories.extend(layer_path::ancestors(&path).map(<[u8]>::to_vec));
+                directories.insert(path);
             }
         }
         let known = |path: Vec<u8>| {
-            let entry = self.lower.lookup(&path).map(|found| found.entry.clone());
+            let entry = self.lower.lookup(&path).map(|found| found.entry);
             (path, entry)
         };
         Ok(Drawing {
@@ -103,11 +103,11 @@ impl Skeleton<'_> {
 
     /// Directories that a layer only implies, with other metadata than its tree had to invent: a
     /// tree has them as 0755 of root, which an overlay would show.
-    fn implied(&self) -> impl Iterator<Item = &[u8]> {
+    fn implied(&self) -> impl Iterator<Item = Vec<u8>> {
         let implied = self.lower.layers().iter().flat_map(|layer| layer.implied());
-        implied.map(|entry| entry.path.as_slice()).filter(|path| {
+        implied.map(|entry| entry.path).filter(|path| {
             self.lower.lookup(path).is_some_and(|found| {
-                let entry = found.entry;
+                let entry = &found.entry;
                 found.is_directory() && (entry.mode, entry.uid, entry.gid) != (0o755, 0, 0)
             })
         })

@@ -200,7 +200,7 @@ impl StepContext<'_> {
             return Ok(Vec::new());
         };
         let mut content = Vec::new();
-        layer_file::open(self.build.layers, &layer.diff_id, found.entry)?
+        layer_file::open(self.build.layers, &layer.diff_id, &found.entry)?
             .read_to_end(&mut content)?;
         Ok(content)
     }

@@ -1,8 +1,6 @@
 //! What each layer adds, changes, repeats and removes, and which bytes are hidden by that.
 
-use std::sync::Arc;
-
-use crate::layer::LayerIndex;
+use super::Listing;
 use crate::layer::entry::{Entry, EntryKind};
 use crate::layer::path::compare_paths;
 
@@ -115,7 +113,7 @@ pub(super) struct Changes<'a> {
 }
 
 pub(super) struct ChangePass<'a> {
-    indexes: &'a [Arc<LayerIndex>],
+    indexes: &'a [Listing],
     layers: Vec<LayerChanges>,
     /// Which layers hide what lower ones have below the directories above the current path:
     /// positions in `waste`.
@@ -127,8 +125,8 @@ pub(super) struct ChangePass<'a> {
 }
 
 impl<'a> ChangePass<'a> {
-    pub(super) fn new(indexes: &'a [Arc<LayerIndex>], listed: Option<usize>) -> Self {
-        let layer = |index: &Arc<LayerIndex>| LayerChanges {
+    pub(super) fn new(indexes: &'a [Listing], listed: Option<usize>) -> Self {
+        let layer = |index: &Listing| LayerChanges {
             size_bytes: index.unpacked_size(),
             ..LayerChanges::default()
         };

@@ -50,20 +50,20 @@ impl What {
 }
 
 /// A path at which two root file systems differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Difference<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
     /// Only the second has it.
-    Added(Found<'a>),
+    Added(Found),
     /// Only the first has it.
-    Removed(Found<'a>),
+    Removed(Found),
     /// Both have it.
-    Changed(Found<'a>, Found<'a>, What),
+    Changed(Found, Found, What),
 }
 
-impl<'a> Difference<'a> {
+impl Difference {
     /// Returns where.
     #[must_use]
-    pub fn path(&self) -> &'a [u8] {
+    pub fn path(&self) -> &[u8] {
         match self {
             Self::Added(found) | Self::Removed(found) | Self::Changed(_, found, _) => found.path(),
         }
@@ -88,8 +88,8 @@ pub fn differences<'a>(before: &'a Rootfs, after: &'a Rootfs, times: Times) -> D
     }
 }
 
-impl<'a> Iterator for Differences<'a> {
-    type Item = Difference<'a>;
+impl Iterator for Differences<'_> {
+    type Item = Difference;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -106,11 +106,7 @@ impl<'a> Iterator for Differences<'a> {
                 return self.after.next().map(Difference::Added);
             }
             let (before, after) = (self.before.next()?, self.after.next()?);
-            // Layers that both have are in memory once.
-            if std::ptr::eq(before.entry, after.entry) {
-                continue;
-            }
-            let what = What::between(before.entry, after.entry, self.times);
+            let what = What::between(&before.entry, &after.entry, self.times);
             if what != What::default() {
                 return Some(Difference::Changed(before, after, what));
             }

@@ -1,8 +1,6 @@
 //! Equal contents under different paths.
 
-use std::sync::Arc;
-
-use crate::layer::LayerIndex;
+use super::Listing;
 use crate::layer::entry::{ContentDigest, EntryKind};
 use crate::layer::path::compare_paths;
 
@@ -41,12 +39,12 @@ struct Name<'a> {
 }
 
 pub(super) struct DuplicatePass<'a> {
-    layers: &'a [Arc<LayerIndex>],
+    layers: &'a [Listing],
     names: Vec<Name<'a>>,
 }
 
 impl<'a> DuplicatePass<'a> {
-    pub(super) fn new(layers: &'a [Arc<LayerIndex>]) -> Self {
+    pub(super) fn new(layers: &'a [Listing]) -> Self {
         Self {
             layers,
             names: Vec::new(),

@@ -1,9 +1,8 @@
 //! Files with several names: their bytes are hidden when the last of the names is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::layer::LayerIndex;
+use super::Listing;
 use crate::layer::entry::{Entry, EntryKind};
 
 use super::size_of;
@@ -32,7 +31,7 @@ pub(super) struct Hidden {
 }
 
 impl<'a> Links<'a> {
-    pub(super) fn new(layers: &'a [Arc<LayerIndex>]) -> Self {
+    pub(super) fn new(layers: &'a [Listing]) -> Self {
         let mut files: BTreeMap<(usize, &[u8]), Linked> = BTreeMap::new();
         for (at, layer) in layers.iter().enumerate() {
             for entry in layer.entries() {

@@ -10,18 +10,17 @@ mod compare;
 mod duplicates;
 mod hints;
 mod links;
+mod listing;
 mod score;
 mod stack;
 
-use std::sync::Arc;
-
-use crate::layer::LayerIndex;
 use crate::layer::entry::{Entry, EntryKind};
 
 pub use changes::{Cause, LayerChanges, ListedEntry, Mark, Repeats, Tally, Waste};
 pub use compare::{Difference, Differences, Times, What, differences};
 pub use duplicates::Duplicates;
 pub use hints::{Hint, HintKind};
+pub use listing::Listing;
 pub use score::{Copies, Score};
 
 use changes::ChangePass;
@@ -72,7 +71,7 @@ impl Analysis<'_> {
 
 /// Looks at a stack of layers, base first. `listed` is the layer whose entries are listed one by one.
 #[must_use]
-pub fn analyze(layers: &[Arc<LayerIndex>], listed: Option<usize>) -> Analysis<'_> {
+pub fn analyze(layers: &[Listing], listed: Option<usize>) -> Analysis<'_> {
     let mut stack = Stack::new(layers);
     let mut score = ScorePass::default();
     let mut changes = ChangePass::new(layers, listed);
@@ -101,7 +100,7 @@ pub fn analyze(layers: &[Arc<LayerIndex>], listed: Option<usize>) -> Analysis<'_
 
 /// Returns the largest files of a layer, the largest first.
 #[must_use]
-pub fn largest_files(layer: &LayerIndex, count: usize) -> Vec<&Entry> {
+pub fn largest_files(layer: &Listing, count: usize) -> Vec<&Entry> {
     let mut files: Vec<&Entry> = layer
         .entries()
         .iter()

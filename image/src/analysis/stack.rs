@@ -2,9 +2,8 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 
-use crate::layer::LayerIndex;
+use super::Listing;
 use crate::layer::entry::Entry;
 use crate::layer::path::{compare_paths, is_below};
 
@@ -56,7 +55,7 @@ pub(super) struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    pub(super) fn new(layers: &'a [Arc<LayerIndex>]) -> Self {
+    pub(super) fn new(layers: &'a [Listing]) -> Self {
         let mut stack = Self {
             heads: BinaryHeap::with_capacity(layers.len() * 2),
             found: Vec::new(),

@@ -137,17 +137,23 @@ fn look_at(rootfs: &Rootfs, model: &Model, path: &[u8]) {
         "{path:?}"
     );
     if let (Some(found), Some((layer, entry))) = (&found, expected) {
-        assert_eq!((found.layer, found.name), (*layer, entry), "{path:?}");
+        assert_eq!((found.layer, &found.name()), (*layer, entry), "{path:?}");
     }
-    let below = |entries: Vec<&[u8]>, is_wanted: &dyn Fn(&[u8]) -> bool| {
+    let below = |entries: Vec<LayerPath>, is_wanted: &dyn Fn(&[u8]) -> bool| {
         let expected = model.0.keys().filter(|other| is_wanted(other)).count();
         assert_eq!(entries.len(), expected, "{path:?}");
-        assert!(entries.into_iter().all(is_wanted));
+        assert!(entries.iter().all(|path| is_wanted(path)));
     };
     let is_child = |other: &[u8]| split_last(other).is_some_and(|(parent, _)| parent == path);
-    below(rootfs.read_dir(path).map(|f| f.path()).collect(), &is_child);
+    below(
+        rootfs.read_dir(path).map(|f| f.path().to_vec()).collect(),
+        &is_child,
+    );
     let is_within = |other: &[u8]| other == path || is_below(other, path);
-    below(rootfs.walk(path).map(|f| f.path()).collect(), &is_within);
+    below(
+        rootfs.walk(path).map(|f| f.path().to_vec()).collect(),
+        &is_within,
+    );
     for follow in [Follow::Last, Follow::NoFollow] {
         let Ok(resolved) = rootfs.resolve(path, follow) else {
             continue;

@@ -11,7 +11,7 @@ use std::ops::Bound;
 use crate::error::ImageError;
 
 use super::entry::{ContentDigest, Entry, EntryKind, LayerPath};
-use super::index::{LayerIndex, MAX_ENTRIES, implied_directory};
+use super::index::{IndexBuilder, LayerIndex, MAX_ENTRIES, check_entry, implied_directory};
 use super::path::{self, SortKey, from_sort_key, is_below, sort_key, split_last};
 use super::tar_read::TarItem;
 
@@ -155,7 +155,7 @@ impl Assembler {
     pub(super) fn finish(self) -> Result<LayerIndex, ImageError> {
         let Self { slots, linked, .. } = self;
         let mut first_names: BTreeMap<u64, LayerPath> = BTreeMap::new();
-        let mut entries = Vec::with_capacity(slots.len());
+        let mut builder = IndexBuilder::default();
         for (key, slot) in slots {
             let mut entry = slot.entry;
             entry.path = from_sort_key(key);
@@ -169,9 +169,10 @@ impl Assembler {
                     None => drop(first_names.insert(slot.file, entry.path.clone())),
                 }
             }
-            entries.push(entry);
+            check_entry(&entry)?;
+            builder.push(&entry)?;
         }
-        LayerIndex::from_entries(entries)
+        Ok(builder.finish())
     }
 
     fn place_directory(

@@ -85,7 +85,7 @@ pub(super) fn write_tar(
     let mut writer = TarWriter::new(sink);
     let mut buffer = vec![0; BUFFER];
     for entry in index.entries() {
-        writer.entry(entry)?;
+        writer.entry(&entry)?;
         if !matches!(entry.kind, EntryKind::File { .. }) {
             continue;
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::error::ImageError;
 
 use super::entry::{Entry, EntryKind, Mtime};
+use super::entry_list::{Cursor, EntryList};
 use super::path::{self, Shape, compare_paths, is_below};
 
 /// Most entries that a layer may have.
@@ -22,8 +23,10 @@ pub(crate) const MAX_DEVICE: (u32, u32) = (0xfff, 0xf_ffff);
 /// metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerIndex {
-    entries: Vec<Entry>,
-    implied: Vec<Entry>,
+    entries: EntryList,
+    implied: EntryList,
+    /// Positions of the files that have further names, in order.
+    linked: Vec<usize>,
     content: [u8; 32],
     unpacked_size: u64,
 }
@@ -48,39 +51,16 @@ impl LayerIndex {
             check_entry(entry)?;
         }
         order_links(&mut entries)?;
-        Self::from_sorted(entries, None)
-    }
-
-    /// Returns the index of entries that are already in order. `content` is the content digest if
-    /// it is known (a checked file has it).
-    pub(super) fn from_sorted(
-        entries: Vec<Entry>,
-        content: Option<[u8; 32]>,
-    ) -> Result<Self, ImageError> {
-        if entries.len() > MAX_ENTRIES {
-            return Err(ImageError::bad_entry(b"", "the layer has too many entries"));
+        let mut builder = IndexBuilder::default();
+        for entry in entries {
+            builder.push(&entry)?;
         }
-        let implied = implied_directories(&entries)?;
-        let mut unpacked_size = 0_u64;
-        for entry in &entries {
-            if let EntryKind::File { size, .. } = entry.kind {
-                unpacked_size = unpacked_size.checked_add(size).ok_or_else(|| {
-                    ImageError::bad_entry(&entry.path, "the sizes add up to more than 2^64")
-                })?;
-            }
-        }
-        let content = content.unwrap_or_else(|| digest_entries(&entries));
-        Ok(Self {
-            entries,
-            implied,
-            content,
-            unpacked_size,
-        })
+        Ok(builder.finish())
     }
 
     /// Returns the entries in [`compare_paths`] order.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &EntryList {
         &self.entries
     }
 
@@ -88,41 +68,50 @@ impl LayerIndex {
     /// entries they become if no lower layer has them: mode 755, owned by 0:0, of 1970. The root
     /// is among them unless it has an entry.
     #[must_use]
-    pub fn implied(&self) -> &[Entry] {
+    pub fn implied(&self) -> &EntryList {
         &self.implied
     }
 
     /// Returns the entry at `path`.
     #[must_use]
-    pub fn get(&self, path: &[u8]) -> Option<&Entry> {
-        find(&self.entries, path)
+    pub fn get(&self, path: &[u8]) -> Option<Entry> {
+        self.entries.get(path)
     }
 
     /// Returns the implied directory at `path`.
     #[must_use]
-    pub fn get_implied(&self, path: &[u8]) -> Option<&Entry> {
-        find(&self.implied, path)
+    pub fn get_implied(&self, path: &[u8]) -> Option<Entry> {
+        self.implied.get(path)
     }
 
     /// Returns the entry at `path` and all below it, in order.
-    #[must_use]
-    pub fn subtree(&self, path: &[u8]) -> &[Entry] {
-        subtree(&self.entries, path)
+    pub fn subtree(&self, path: &[u8]) -> impl Iterator<Item = Entry> {
+        let mut cursor = self.entries.seek(path);
+        std::iter::from_fn(move || {
+            let entry = cursor.entry()?;
+            cursor.advance();
+            Some(entry).filter(|entry| entry.path == path || is_below(&entry.path, path))
+        })
     }
 
     /// Returns the entries directly below `path`, in order.
-    pub fn children<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = &'a Entry> {
-        let mut rest = subtree(&self.entries, path);
-        if rest.first().is_some_and(|entry| entry.path == path) {
-            rest = &rest[1..];
+    pub fn children(&self, path: &[u8]) -> impl Iterator<Item = Entry> {
+        let mut cursor = self.entries.seek(path);
+        if cursor.path() == Some(path) {
+            cursor.advance();
         }
         std::iter::from_fn(move || {
             loop {
-                let first = rest.first()?;
-                let child = child_of(&first.path, path);
-                rest = &rest[count_through(rest, child)..];
-                if first.path.len() == child.len() {
-                    return Some(first);
+                let here = cursor.path().filter(|here| is_below(here, path))?;
+                let child = child_of(here, path).to_vec();
+                let entry = if here.len() == child.len() {
+                    cursor.entry()
+                } else {
+                    None
+                };
+                cursor.skip(&child);
+                if entry.is_some() {
+                    return entry;
                 }
             }
         })
@@ -130,11 +119,20 @@ impl LayerIndex {
 
     /// Returns the file entry that `entry` is a name of: itself unless it is a hard link.
     #[must_use]
-    pub fn file_of<'a>(&'a self, entry: &'a Entry) -> &'a Entry {
-        match &entry.kind {
-            EntryKind::Hardlink { target } => self.get(target).unwrap_or(entry),
-            _ => entry,
-        }
+    pub fn file_of(&self, entry: &Entry) -> Entry {
+        let target = match &entry.kind {
+            EntryKind::Hardlink { target } => self.get(target),
+            _ => None,
+        };
+        target.unwrap_or_else(|| entry.clone())
+    }
+
+    /// Returns a number that all names of the file entry at `position` share, if it has several.
+    pub(super) fn link_number(&self, position: usize) -> Option<usize> {
+        self.linked
+            .binary_search(&position)
+            .is_ok()
+            .then_some(position)
     }
 
     /// Returns BLAKE3 over all entries with all fields except modification times.
@@ -150,12 +148,176 @@ impl LayerIndex {
     }
 }
 
-/// Feeds `entry` into `hasher` as it counts for content digests: every field except the modification
+/// Puts an index together from entries in order, each of which was checked for itself.
+#[derive(Debug)]
+pub(super) struct IndexBuilder {
+    entries: EntryList,
+    implied: EntryList,
+    linked: Vec<usize>,
+    /// Lengths of the paths on the way from the root to the last entry; true for directories.
+    way: Vec<(usize, bool)>,
+    content: Content,
+    unpacked_size: u64,
+}
+
+/// Bytes that are hashed at once.
+const HASHED_AT_ONCE: usize = 64 << 10;
+
+/// The content digest.
+#[derive(Debug)]
+enum Content {
+    /// Of the entries so far, and what is still to be hashed: many small pieces cost more.
+    Counted(Box<blake3::Hasher>, Vec<u8>),
+    /// A checked file has it.
+    Known([u8; 32]),
+}
+
+impl Default for IndexBuilder {
+    fn default() -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"rbuild layer content 1\n");
+        Self {
+            entries: EntryList::default(),
+            implied: EntryList::default(),
+            linked: Vec::new(),
+            way: Vec::new(),
+            content: Content::Counted(Box::new(hasher), Vec::new()),
+            unpacked_size: 0,
+        }
+    }
+}
+
+impl IndexBuilder {
+    /// Starts an index with this content digest.
+    pub(super) fn known(content: [u8; 32]) -> Self {
+        Self {
+            content: Content::Known(content),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the entries so far.
+    pub(super) fn entries(&self) -> &EntryList {
+        &self.entries
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`ImageError::BadEntry`] if it is out of order, lies below what is not a directory, or
+    /// is a hard link to what is not a file before it or has other metadata than that.
+    pub(super) fn push(&mut self, entry: &Entry) -> Result<(), ImageError> {
+        if self.entries.len() >= MAX_ENTRIES {
+            return Err(ImageError::bad_entry(b"", "the layer has too many entries"));
+        }
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            self.note_link(entry, target)?;
+        }
+        self.imply_directories(entry)?;
+        if let EntryKind::File { size, .. } = entry.kind {
+            self.unpacked_size = self.unpacked_size.checked_add(size).ok_or_else(|| {
+                ImageError::bad_entry(&entry.path, "the sizes add up to more than 2^64")
+            })?;
+        }
+        if let Content::Counted(hasher, waiting) = &mut self.content {
+            put_hashed(waiting, &entry.path, entry);
+            if waiting.len() >= HASHED_AT_ONCE {
+                hasher.update(waiting);
+                waiting.clear();
+            }
+        }
+        if !self.entries.push(entry) {
+            return Err(ImageError::bad_entry(&entry.path, "it comes out of order"));
+        }
+        Ok(())
+    }
+
+    /// Returns the index.
+    pub(super) fn finish(mut self) -> LayerIndex {
+        if self.entries.is_empty() {
+            self.implied.push(&implied_directory(b""));
+        }
+        self.entries.shrink();
+        self.linked.sort_unstable();
+        self.linked.dedup();
+        LayerIndex {
+            content: match self.content {
+                Content::Counted(mut hasher, waiting) => {
+                    *hasher.update(&waiting).finalize().as_bytes()
+                }
+                Content::Known(content) => content,
+            },
+            entries: self.entries,
+            implied: self.implied,
+            linked: self.linked,
+            unpacked_size: self.unpacked_size,
+        }
+    }
+
+    fn note_link(&mut self, entry: &Entry, target: &[u8]) -> Result<(), ImageError> {
+        let found = self.entries.find(target);
+        let file = found.as_ref().and_then(Cursor::entry);
+        let is_sound = file.is_some_and(|file| {
+            matches!(file.kind, EntryKind::File { .. })
+                && (file.mode, file.uid, file.gid, file.mtime)
+                    == (entry.mode, entry.uid, entry.gid, entry.mtime)
+                && file.xattrs == entry.xattrs
+        });
+        match found.filter(|_| is_sound) {
+            Some(found) => self.linked.push(found.position()),
+            None => {
+                let problem = "the hard link does not match a file before it";
+                return Err(ImageError::bad_entry(&entry.path, problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the directories on the way to an entry that have no entries, and checks that it lies
+    /// in one.
+    fn imply_directories(&mut self, entry: &Entry) -> Result<(), ImageError> {
+        let path = entry.path.as_slice();
+        let last = self.entries.last_path();
+        let has_any = !self.entries.is_empty();
+        while has_any
+            && self
+                .way
+                .last()
+                .is_some_and(|(length, _)| !is_below(path, &last[..*length]))
+        {
+            self.way.pop();
+        }
+        if self
+            .way
+            .last()
+            .is_some_and(|(_, is_directory)| !is_directory)
+        {
+            let problem = "what it lies below is not a directory";
+            return Err(ImageError::bad_entry(path, problem));
+        }
+        if self.way.is_empty() && !path.is_empty() {
+            self.implied.push(&implied_directory(b""));
+            self.way.push((0, true));
+        }
+        // Each slash behind the known directory's own ends the name of one that is not known.
+        let start = self.way.last().map_or(0, |(length, _)| length + 1);
+        for at in start..path.len() {
+            if path[at] == b'/' {
+                self.implied.push(&implied_directory(&path[..at]));
+                self.way.push((at, true));
+            }
+        }
+        let is_directory = matches!(entry.kind, EntryKind::Directory { .. });
+        self.way.push((path.len(), is_directory));
+        Ok(())
+    }
+}
+
+/// Appends what is hashed of `entry` for content digests: every field except the modification
 /// time, with `path` in place of its own path. Each part has its length before it, so no two
 /// entries look alike. Changing this changes what every content digest means.
-pub fn hash_entry(hasher: &mut blake3::Hasher, path: &[u8], entry: &Entry) {
-    let mut bytes = Vec::with_capacity(path.len() + 96);
-    put_bytes(&mut bytes, path);
+pub fn put_hashed(bytes: &mut Vec<u8>, path: &[u8], entry: &Entry) {
+    put_bytes(bytes, path);
     match &entry.kind {
         EntryKind::File { size, digest } => {
             bytes.push(1);
@@ -165,11 +327,11 @@ pub fn hash_entry(hasher: &mut blake3::Hasher, path: &[u8], entry: &Entry) {
         EntryKind::Directory { opaque } => bytes.extend_from_slice(&[2, u8::from(*opaque)]),
         EntryKind::Symlink { target } => {
             bytes.push(3);
-            put_bytes(&mut bytes, target);
+            put_bytes(bytes, target);
         }
         EntryKind::Hardlink { target } => {
             bytes.push(4);
-            put_bytes(&mut bytes, target);
+            put_bytes(bytes, target);
         }
         EntryKind::Fifo => bytes.push(5),
         EntryKind::CharDevice { major, minor } => {
@@ -189,24 +351,14 @@ pub fn hash_entry(hasher: &mut blake3::Hasher, path: &[u8], entry: &Entry) {
     }
     bytes.extend_from_slice(&(entry.xattrs.len() as u64).to_le_bytes());
     for (name, value) in &entry.xattrs {
-        put_bytes(&mut bytes, name);
-        put_bytes(&mut bytes, value);
+        put_bytes(bytes, name);
+        put_bytes(bytes, value);
     }
-    hasher.update(&bytes);
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
     out.extend_from_slice(bytes);
-}
-
-fn digest_entries(entries: &[Entry]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"rbuild layer content 1\n");
-    for entry in entries {
-        hash_entry(&mut hasher, &entry.path, entry);
-    }
-    *hasher.finalize().as_bytes()
 }
 
 /// Returns the directory that is there because something below `path` is.
@@ -220,25 +372,6 @@ pub(super) fn implied_directory(path: &[u8]) -> Entry {
         mtime: Mtime::default(),
         xattrs: BTreeMap::new(),
     }
-}
-
-pub(super) fn find<'a>(entries: &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
-    let at = entries
-        .binary_search_by(|entry| compare_paths(&entry.path, path))
-        .ok()?;
-    entries.get(at)
-}
-
-/// Returns the run of `entries` at and below `path`.
-pub(super) fn subtree<'a>(entries: &'a [Entry], path: &[u8]) -> &'a [Entry] {
-    let start = entries.partition_point(|entry| compare_paths(&entry.path, path).is_lt());
-    let rest = &entries[start..];
-    &rest[..count_through(rest, path)]
-}
-
-/// Returns how many of `entries`, which start at or below `path`, are at or below it.
-pub(super) fn count_through(entries: &[Entry], path: &[u8]) -> usize {
-    entries.partition_point(|entry| entry.path == path || is_below(&entry.path, path))
 }
 
 /// Returns the prefix of `path`, which is below `directory`, that is directly below it.
@@ -289,45 +422,6 @@ pub(super) fn check_entry(entry: &Entry) -> Result<(), ImageError> {
         _ => {}
     }
     Ok(())
-}
-
-/// Lists the directories without entries, and checks that parents are directories.
-fn implied_directories(entries: &[Entry]) -> Result<Vec<Entry>, ImageError> {
-    let mut implied = Vec::new();
-    // The way from the root to the entry before; true for directories.
-    let mut way: Vec<(&[u8], bool)> = Vec::new();
-    for entry in entries {
-        while way
-            .last()
-            .is_some_and(|(dir, _)| !is_below(&entry.path, dir))
-        {
-            way.pop();
-        }
-        if way.last().is_some_and(|(_, is_directory)| !is_directory) {
-            return Err(ImageError::bad_entry(
-                &entry.path,
-                "what it lies below is not a directory",
-            ));
-        }
-        if way.is_empty() && !entry.path.is_empty() {
-            implied.push(implied_directory(b""));
-            way.push((b"", true));
-        }
-        // Each slash behind the known directory's own ends the name of one that is not known.
-        let start = way.last().map_or(0, |(dir, _)| dir.len() + 1);
-        for at in start..entry.path.len() {
-            if entry.path[at] == b'/' {
-                implied.push(implied_directory(&entry.path[..at]));
-                way.push((&entry.path[..at], true));
-            }
-        }
-        let is_directory = matches!(entry.kind, EntryKind::Directory { .. });
-        way.push((&entry.path, is_directory));
-    }
-    if entries.is_empty() {
-        implied.push(implied_directory(b""));
-    }
-    Ok(implied)
 }
 
 /// Makes the first name of each hard-linked file the file, and the others links to it.

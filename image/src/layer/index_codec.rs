@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::error::ImageError;
 
-use super::entry::{ContentDigest, Entry, EntryKind, Mtime};
+use super::entry::{ContentDigest, Entry, EntryKind, LayerPath, Mtime};
 
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
@@ -21,13 +21,20 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends an entry; `before` is the path of the entry before it.
 pub(super) fn put_entry(out: &mut Vec<u8>, before: &[u8], entry: &Entry) {
-    let shared = before
-        .iter()
-        .zip(&entry.path)
-        .take_while(|(left, right)| left == right)
-        .count();
+    put_path(out, before, &entry.path);
+    put_entry_after(out, entry);
+}
+
+/// Appends a path; `before` is that of the entry before it.
+pub(super) fn put_path(out: &mut Vec<u8>, before: &[u8], path: &[u8]) {
+    let pairs = before.iter().zip(path);
+    let shared = pairs.take_while(|(left, right)| left == right).count();
     put_number(out, shared as u64);
-    put_bytes(out, &entry.path[shared..]);
+    put_bytes(out, &path[shared..]);
+}
+
+/// Appends all of an entry but its path.
+pub(super) fn put_entry_after(out: &mut Vec<u8>, entry: &Entry) {
     out.push(kind_number(&entry.kind));
     for number in [entry.mode, entry.uid, entry.gid] {
         put_number(out, u64::from(number));
@@ -81,8 +88,8 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], ImageError> {
@@ -125,12 +132,12 @@ impl<'a> Reader<'a> {
             .map_err(|_large| ImageError::bad_index("a number is too large"))
     }
 
-    fn length(&mut self) -> Result<usize, ImageError> {
+    pub(super) fn length(&mut self) -> Result<usize, ImageError> {
         usize::try_from(self.number()?)
             .map_err(|_large| ImageError::bad_index("a length is too large"))
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], ImageError> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], ImageError> {
         let length = self.length()?;
         self.take(length)
     }
@@ -145,6 +152,11 @@ impl<'a> Reader<'a> {
         let mut path = Vec::with_capacity(shared.len() + rest.len());
         path.extend_from_slice(shared);
         path.extend_from_slice(rest);
+        self.entry_after(path)
+    }
+
+    /// Returns the next entry, whose path has been read.
+    pub(super) fn entry_after(&mut self, path: LayerPath) -> Result<Entry, ImageError> {
         let kind = self.byte()?;
         let (mode, uid, gid) = (self.small()?, self.small()?, self.small()?);
         let zigzag = self.number()?;

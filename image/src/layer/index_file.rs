@@ -22,25 +22,26 @@
 //!
 //! A file is not trusted: whatever its bytes are, decoding ends with an index or an error.
 
-use std::io::Read as _;
+use std::io::{self, Read as _, Write as _};
 
 use crate::error::ImageError;
 
-use super::entry::{Entry, EntryKind};
-use super::index::{LayerIndex, MAX_ENTRIES, check_entry, find};
+use super::entry::{Entry, LayerPath};
+use super::index::{IndexBuilder, LayerIndex, MAX_ENTRIES, check_entry};
 use super::index_codec::{Reader, put_entry};
-use super::path::compare_paths;
 
 const MAGIC: [u8; 8] = *b"rbldidx\n";
 const VERSION: u32 = 1;
 const HEADER: usize = 132;
 const LEVEL: i32 = 1;
 /// Nothing shorter can be an entry; what a count in a file may make us allocate.
-const SHORTEST_ENTRY: usize = 9;
+const SHORTEST_ENTRY: u64 = 9;
 /// Most bytes of paths, targets and xattrs together; prefixes shared in the file count each time.
 const MAX_TEXT: usize = 1 << 30;
 /// Largest body.
 const MAX_BODY: u64 = 1 << 30;
+/// Bytes of a body that are compressed, or decompressed, at once.
+const PIECE: usize = 256 << 10;
 
 /// What an index file's first bytes tell without reading the entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,18 +128,19 @@ impl LayerIndex {
     /// # Errors
     /// [`ImageError::Io`] if zstd fails.
     pub fn encode(&self) -> Result<Vec<u8>, ImageError> {
-        let mut body = Vec::with_capacity(self.entries().len() * 72);
-        let mut before: &[u8] = b"";
-        for entry in self.entries() {
-            put_entry(&mut body, before, entry);
-            before = &entry.path;
-        }
         let summary = IndexSummary {
             content_digest: self.content_digest(),
             unpacked_size: self.unpacked_size(),
             entries: self.entries().len() as u64,
         };
-        index_file_of(&body, summary)
+        let mut body = Body::default();
+        let mut before = LayerPath::new();
+        for entry in self.entries() {
+            put_entry(&mut body.waiting, &before, &entry);
+            before = entry.path;
+            body.flush_full()?;
+        }
+        body.finish(summary)
     }
 
     /// Reads an index from the bytes of an index file.
@@ -152,9 +154,7 @@ impl LayerIndex {
         if *blake3::hash(packed).as_bytes() != header.body_checksum {
             return Err(ImageError::bad_index("the checksum is wrong"));
         }
-        let body = decompress(packed, header.body_size)?;
-        let entries = read_entries(&body, header.summary.entries)?;
-        let index = Self::from_sorted(entries, Some(header.summary.content_digest))?;
+        let index = read_entries(BodyReader::new(packed, header.body_size)?, header.summary)?;
         if index.unpacked_size() != header.summary.unpacked_size {
             return Err(ImageError::bad_index("the sizes do not add up"));
         }
@@ -163,87 +163,167 @@ impl LayerIndex {
 }
 
 /// Returns an index file with this body.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn index_file_of(body: &[u8], summary: IndexSummary) -> Result<Vec<u8>, ImageError> {
-    let packed =
-        zstd::bulk::compress(body, LEVEL).map_err(ImageError::io("compress a layer index"))?;
-    let header = Header {
-        summary,
-        body_size: body.len() as u64,
-        body_checksum: *blake3::hash(&packed).as_bytes(),
+    let waiting = body.to_vec();
+    let body = Body {
+        waiting,
+        ..Body::default()
     };
-    let mut file = header.encode();
-    file.extend_from_slice(&packed);
-    Ok(file)
+    body.finish(summary)
 }
 
-fn decompress(packed: &[u8], size: u64) -> Result<Vec<u8>, ImageError> {
-    let wrong = || ImageError::bad_index("the body has another size than the header says");
-    if size > MAX_BODY {
-        return Err(ImageError::bad_index("the body is too large"));
-    }
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)
-        .map_err(ImageError::io("decompress a layer index"))?;
-    decoder
-        .window_log_max(27)
-        .map_err(ImageError::io("decompress a layer index"))?;
-    // Zstd makes at most some thousand bytes of one, so a short file cannot ask for much memory.
-    let likely = size.min(packed.len() as u64 * 16 + 4096);
-    let mut body = Vec::with_capacity(usize::try_from(likely).unwrap_or(0));
-    decoder
-        .take(size + 1)
-        .read_to_end(&mut body)
-        .map_err(ImageError::io("decompress a layer index"))?;
-    if body.len() as u64 != size {
-        return Err(wrong());
-    }
-    Ok(body)
+/// The body of a file that is being written. Most are small, and compressed at once.
+#[derive(Default)]
+struct Body {
+    waiting: Vec<u8>,
+    size: u64,
+    encoder: Option<zstd::stream::write::Encoder<'static, Vec<u8>>>,
 }
 
-fn read_entries(body: &[u8], count: u64) -> Result<Vec<Entry>, ImageError> {
-    let count = usize::try_from(count)
-        .ok()
-        .filter(|count| *count <= MAX_ENTRIES && *count <= body.len() / SHORTEST_ENTRY + 1)
-        .ok_or_else(|| ImageError::bad_index("it cannot have that many entries"))?;
-    let mut reader = Reader::new(body);
-    let mut entries: Vec<Entry> = Vec::with_capacity(count);
-    let mut text = 0_usize;
-    for _ in 0..count {
-        let before = entries.last().map_or(&b""[..], |entry| &entry.path);
-        let entry = reader.entry(before)?;
-        check_entry(&entry)?;
-        if !entries.is_empty() && compare_paths(before, &entry.path).is_ge() {
-            return Err(ImageError::bad_index("the entries are not in order"));
+impl Body {
+    fn flush_full(&mut self) -> Result<(), ImageError> {
+        if self.waiting.len() < PIECE {
+            return Ok(());
         }
-        check_link(&entries, &entry)?;
+        self.flush()
+            .map_err(ImageError::io("compress a layer index"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            None => self
+                .encoder
+                .insert(zstd::stream::write::Encoder::new(Vec::new(), LEVEL)?),
+        };
+        encoder.write_all(&self.waiting)?;
+        self.size += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    fn packed(&mut self) -> io::Result<Vec<u8>> {
+        if self.encoder.is_none() {
+            self.size = self.waiting.len() as u64;
+            return zstd::bulk::compress(&self.waiting, LEVEL);
+        }
+        self.flush()?;
+        self.encoder
+            .take()
+            .map_or(Ok(Vec::new()), zstd::stream::write::Encoder::finish)
+    }
+
+    fn finish(mut self, summary: IndexSummary) -> Result<Vec<u8>, ImageError> {
+        let packed = self
+            .packed()
+            .map_err(ImageError::io("compress a layer index"))?;
+        let header = Header {
+            summary,
+            body_size: self.size,
+            body_checksum: *blake3::hash(&packed).as_bytes(),
+        };
+        let mut file = packed;
+        file.splice(..0, header.encode());
+        Ok(file)
+    }
+}
+
+/// The body of a file that is being read: only the part that is looked at is in memory.
+struct BodyReader<'a> {
+    decoder: io::Take<zstd::stream::read::Decoder<'static, &'a [u8]>>,
+    buffer: Vec<u8>,
+    start: usize,
+    /// Bytes that the header says are still to come.
+    rest: u64,
+}
+
+impl<'a> BodyReader<'a> {
+    fn new(packed: &'a [u8], size: u64) -> Result<Self, ImageError> {
+        if size > MAX_BODY {
+            return Err(ImageError::bad_index("the body is too large"));
+        }
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)
+            .map_err(ImageError::io("decompress a layer index"))?;
+        decoder
+            .window_log_max(27)
+            .map_err(ImageError::io("decompress a layer index"))?;
+        Ok(Self {
+            decoder: decoder.take(size + 1),
+            buffer: Vec::new(),
+            start: 0,
+            rest: size,
+        })
+    }
+
+    /// Returns the next entry; `before` is the path of the one before it.
+    fn entry(&mut self, before: &[u8]) -> Result<Entry, ImageError> {
+        loop {
+            let bytes = &self.buffer[self.start..];
+            let mut reader = Reader::new(bytes);
+            match reader.entry(before) {
+                Ok(entry) => {
+                    self.start += bytes.len() - reader.rest().len();
+                    return Ok(entry);
+                }
+                // It may only be cut off.
+                Err(error) if self.rest == 0 => return Err(error),
+                Err(_) => self.read_more()?,
+            }
+        }
+    }
+
+    /// Reads as much as there was, or one piece.
+    fn read_more(&mut self) -> Result<(), ImageError> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let want = (self.buffer.len().max(PIECE) as u64).min(self.rest);
+        let n_read = self
+            .decoder
+            .by_ref()
+            .take(want)
+            .read_to_end(&mut self.buffer)
+            .map_err(ImageError::io("decompress a layer index"))?;
+        if n_read as u64 != want {
+            return Err(wrong_size());
+        }
+        self.rest -= want;
+        Ok(())
+    }
+
+    /// Checks that the body ends here.
+    fn finish(mut self) -> Result<(), ImageError> {
+        if self.start != self.buffer.len() || self.rest > 0 {
+            return Err(ImageError::bad_index("something follows the last entry"));
+        }
+        let more = self.decoder.read(&mut [0]);
+        match more.map_err(ImageError::io("decompress a layer index"))? {
+            0 => Ok(()),
+            _ => Err(wrong_size()),
+        }
+    }
+}
+
+fn wrong_size() -> ImageError {
+    ImageError::bad_index("the body has another size than the header says")
+}
+
+fn read_entries(mut body: BodyReader<'_>, summary: IndexSummary) -> Result<LayerIndex, ImageError> {
+    let n_most = body.rest / SHORTEST_ENTRY + 1;
+    if summary.entries > n_most.min(MAX_ENTRIES as u64) {
+        return Err(ImageError::bad_index("it cannot have that many entries"));
+    }
+    let mut builder = IndexBuilder::known(summary.content_digest);
+    let mut text = 0_usize;
+    for _ in 0..summary.entries {
+        let entry = body.entry(builder.entries().last_path())?;
+        check_entry(&entry)?;
         text = text.saturating_add(entry.path.len());
         if text > MAX_TEXT {
             return Err(ImageError::bad_index("the paths are too long together"));
         }
-        entries.push(entry);
+        builder.push(&entry)?;
     }
-    if !reader.is_empty() {
-        return Err(ImageError::bad_index("something follows the last entry"));
-    }
-    Ok(entries)
-}
-
-/// A hard link must name a file entry before it and be equal to it.
-fn check_link(before: &[Entry], entry: &Entry) -> Result<(), ImageError> {
-    let EntryKind::Hardlink { target } = &entry.kind else {
-        return Ok(());
-    };
-    let sound = find(before, target).is_some_and(|file| {
-        matches!(file.kind, EntryKind::File { .. })
-            && (file.mode, file.uid, file.gid, file.mtime)
-                == (entry.mode, entry.uid, entry.gid, entry.mtime)
-            && file.xattrs == entry.xattrs
-    });
-    if sound {
-        Ok(())
-    } else {
-        Err(ImageError::bad_entry(
-            &entry.path,
-            "the hard link does not match a file before it",
-        ))
-    }
+    body.finish()?;
+    Ok(builder.finish())
 }

@@ -1,10 +1,10 @@
 //! The merged view of a stack of layers, as one pass in order over all their entries.
 //!
-//! No entry is cloned and nothing is collected: each layer is a sorted slice, the pass takes the
-//! smallest path of all, and jumps over what a higher layer hides.
+//! Nothing is collected: each layer is a sorted list, the pass takes the smallest path of all, and
+//! jumps over what a higher layer hides.
 
-use super::entry::{Entry, EntryKind};
-use super::index::{count_through, subtree};
+use super::entry::{Entry, EntryKind, LayerPath};
+use super::entry_list::{Cursor, EntryList};
 use super::path::{compare_paths, is_below};
 use super::rootfs::{Found, Rootfs};
 
@@ -23,53 +23,61 @@ pub(super) enum Depth {
 pub struct Walk<'a> {
     rootfs: &'a Rootfs,
     depth: Depth,
-    /// What is left of each layer's entries and implied directories, base first.
-    left: Vec<(&'a [Entry], &'a [Entry])>,
+    start: LayerPath,
+    /// Where it is in each layer's entries and implied directories, base first.
+    left: Vec<(Cursor<'a>, Cursor<'a>)>,
 }
 
 impl<'a> Walk<'a> {
     /// `floor` is the lowest layer whose entries below `start` are visible.
     pub(super) fn new(rootfs: &'a Rootfs, start: &[u8], floor: usize, depth: Depth) -> Self {
-        let slices = |(at, layer): (usize, &'a std::sync::Arc<super::index::LayerIndex>)| {
+        let cursor = |at: usize, list: &'a EntryList| {
+            let mut cursor = list.seek(start);
             if at < floor {
-                return (&[][..], &[][..]);
+                cursor.finish();
             }
-            let mut entries = layer.subtree(start);
-            let mut implied = subtree(layer.implied(), start);
-            if depth == Depth::Children {
-                entries = without(entries, start);
-                implied = without(implied, start);
+            if depth == Depth::Children && cursor.path() == Some(start) {
+                cursor.advance();
             }
-            (entries, implied)
+            cursor
         };
+        let layers = rootfs.layers().iter().enumerate();
         Self {
             rootfs,
             depth,
-            left: rootfs.layers().iter().enumerate().map(slices).collect(),
+            start: start.to_vec(),
+            left: layers
+                .map(|(at, layer)| (cursor(at, layer.entries()), cursor(at, layer.implied())))
+                .collect(),
         }
     }
 
     /// Returns the smallest path that is left.
-    fn next_path(&self) -> Option<&'a [u8]> {
-        let heads = self.left.iter().flat_map(|(entries, implied)| {
-            let entry = entries.first().map(|entry| entry.path.as_slice());
-            let implied = implied.first().map(|entry| entry.path.as_slice());
-            entry.into_iter().chain(implied)
-        });
-        heads.min_by(|left, right| compare_paths(left, right))
+    fn next_path(&self) -> Option<&[u8]> {
+        let heads = self
+            .left
+            .iter()
+            .flat_map(|(entries, implied)| entries.path().into_iter().chain(implied.path()));
+        let is_inside = |path: &&[u8]| *path == self.start || is_below(path, &self.start);
+        heads
+            .min_by(|left, right| compare_paths(left, right))
+            .filter(is_inside)
     }
 
     /// Takes the entries at `path` off all layers; returns what is visible there, if anything, and
     /// drops what it hides.
-    fn take(&mut self, path: &[u8]) -> Option<Found<'a>> {
-        let mut found: Option<Found<'a>> = None;
-        let mut implied: Option<Found<'a>> = None;
+    fn take(&mut self, path: &[u8]) -> Option<Found> {
+        let mut found: Option<Found> = None;
+        let mut implied: Option<Found> = None;
         let mut decided = false;
         let mut floor = 0;
         for at in (0..self.left.len()).rev() {
             let layer = self.rootfs.layer(at);
             let (entries, implicit) = &mut self.left[at];
-            if let Some(entry) = take_first(entries, path) {
+            if let Some((position, entry)) = take_here(entries, path) {
+                if floor == 0 && hides_lower(&entry) {
+                    floor = at;
+                }
                 if !decided {
                     decided = true;
                     let shown = match entry.kind {
@@ -77,39 +85,34 @@ impl<'a> Walk<'a> {
                         EntryKind::Directory { .. } => true,
                         _ => implied.is_none(),
                     };
-                    found = shown.then(|| Found::new(at, layer, entry));
-                }
-                if floor == 0 && hides_lower(entry) {
-                    floor = at;
+                    found = shown.then(|| Found::new(at, layer, position, entry));
                 }
             }
-            if let Some(entry) = take_first(implicit, path)
+            if let Some((_, entry)) = take_here(implicit, path)
                 && !decided
             {
-                implied = Some(Found::new(at, layer, entry));
+                implied = Some(Found::implied(at, entry));
             }
         }
-        for (entries, implicit) in &mut self.left[..floor] {
-            *entries = &entries[count_through(entries, path)..];
-            *implicit = &implicit[count_through(implicit, path)..];
-        }
-        if self.depth == Depth::Children {
-            for (entries, implicit) in &mut self.left {
-                *entries = &entries[count_through(entries, path)..];
-                *implicit = &implicit[count_through(implicit, path)..];
-            }
+        let n_skipped = match self.depth {
+            Depth::All => floor,
+            Depth::Children => self.left.len(),
+        };
+        for (entries, implicit) in &mut self.left[..n_skipped] {
+            entries.skip(path);
+            implicit.skip(path);
         }
         found.or(implied)
     }
 }
 
-impl<'a> Iterator for Walk<'a> {
-    type Item = Found<'a>;
+impl Iterator for Walk<'_> {
+    type Item = Found;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let path = self.next_path()?;
-            if let Some(found) = self.take(path) {
+            let path = self.next_path()?.to_vec();
+            if let Some(found) = self.take(&path) {
                 return Some(found);
             }
         }
@@ -121,18 +124,12 @@ pub(super) fn hides_lower(entry: &Entry) -> bool {
     !matches!(entry.kind, EntryKind::Directory { opaque: false })
 }
 
-fn take_first<'a>(entries: &mut &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
-    let (first, rest) = entries.split_first()?;
-    if first.path != path {
+/// Takes the entry at `path`, with its position, if the cursor is there.
+fn take_here(cursor: &mut Cursor<'_>, path: &[u8]) -> Option<(usize, Entry)> {
+    if cursor.path() != Some(path) {
         return None;
     }
-    *entries = rest;
-    Some(first)
-}
-
-fn without<'a>(entries: &'a [Entry], path: &[u8]) -> &'a [Entry] {
-    match entries.split_first() {
-        Some((first, rest)) if !is_below(&first.path, path) => rest,
-        _ => entries,
-    }
+    let taken = (cursor.position(), cursor.entry()?);
+    cursor.advance();
+    Some(taken)
 }

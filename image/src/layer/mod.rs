@@ -6,6 +6,7 @@ pub mod compression;
 mod convert;
 mod download;
 pub mod entry;
+mod entry_list;
 mod fault;
 mod folder;
 mod gzip;
@@ -30,6 +31,7 @@ pub mod unpack;
 pub(crate) mod upkeep;
 
 pub use compression::{Compression, Method, compress, decompress};
+pub use entry_list::{Entries, EntryList, IntoEntries};
 pub use index::LayerIndex;
 pub use index_file::IndexSummary;
 #[cfg(any(test, fuzzing))]

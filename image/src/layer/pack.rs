@@ -15,7 +15,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 
 use super::entry::{ContentDigest, Entry, EntryKind};
-use super::index::{LayerIndex, find};
+use super::index::{IndexBuilder, LayerIndex, check_entry};
 use super::path::compare_paths;
 use super::tar_write::TarWriter;
 
@@ -61,16 +61,16 @@ pub fn pack<E: From<ImageError>>(
             n_buffers: 0,
             hashing: None,
         }),
-        entries: Vec::new(),
+        index: IndexBuilder::default(),
     };
     // On an error the sink goes, and with it the channel: the hasher ends by itself.
     fill(&mut packer)?;
-    let LayerPacker { tar, entries } = packer;
+    let LayerPacker { tar, index } = packer;
     let (sink, size) = tar.finish_counted()?;
     let digest = sink.finish()?;
     Ok(Packed {
         diff_id: DiffId(digest),
-        index: LayerIndex::from_entries(entries)?,
+        index: index.finish(),
         size,
         blob: has_blob.then_some((digest, size)),
     })
@@ -100,7 +100,7 @@ impl Hashing {
 /// Takes the entries of a layer; see [`pack`].
 pub struct LayerPacker<'a> {
     tar: TarWriter<ChunkSink<'a>>,
-    entries: Vec<Entry>,
+    index: IndexBuilder,
 }
 
 impl LayerPacker<'_> {
@@ -119,19 +119,23 @@ impl LayerPacker<'_> {
         mut entry: Entry,
         data: Option<&mut dyn Read>,
     ) -> Result<Option<ContentDigest>, ImageError> {
-        if let Some(before) = self.entries.last()
-            && compare_paths(&before.path, &entry.path).is_ge()
-        {
+        let before = self.index.entries();
+        if !before.is_empty() && compare_paths(before.last_path(), &entry.path).is_ge() {
             return Err(ImageError::bad_entry(&entry.path, "it comes out of order"));
         }
-        if let EntryKind::Hardlink { target } = &entry.kind
-            && !find(&self.entries, target)
-                .is_some_and(|file| matches!(file.kind, EntryKind::File { .. }))
-        {
-            return Err(ImageError::bad_entry(
-                &entry.path,
-                "a hard link to what is not a file before it",
-            ));
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            let file = before.get(target);
+            let Some(file) = file.filter(|file| matches!(file.kind, EntryKind::File { .. })) else {
+                return Err(ImageError::bad_entry(
+                    &entry.path,
+                    "a hard link to what is not a file before it",
+                ));
+            };
+            entry = Entry {
+                path: entry.path,
+                kind: entry.kind,
+                ..file
+            };
         }
         self.tar.entry(&entry)?;
         let mut found = None;
@@ -139,7 +143,8 @@ impl LayerPacker<'_> {
             *digest = self.copy(*size, data.unwrap_or(&mut io::empty()))?;
             found = Some(*digest);
         }
-        self.entries.push(entry);
+        check_entry(&entry)?;
+        self.index.push(&entry)?;
         Ok(found)
     }
 
@@ -183,7 +188,7 @@ impl LayerPacker<'_> {
 impl fmt::Debug for LayerPacker<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LayerPacker")
-            .field("n_entries", &self.entries.len())
+            .field("n_entries", &self.index.entries().len())
             .finish_non_exhaustive()
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! Nothing here touches a file system, so nothing a layer contains can lead out of the root.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::ImageError;
 
-use super::entry::{Entry, EntryKind, LayerPath, Mtime};
-use super::index::LayerIndex;
+use super::entry::{Entry, EntryKind, LayerPath};
+use super::index::{LayerIndex, implied_directory};
 use super::merge::{Depth, Walk, hides_lower};
 use super::path::{self, split_last};
 
@@ -18,20 +17,6 @@ const MAX_LINKS: usize = 255;
 /// Longest path that a resolution may have to look at, in bytes.
 const MAX_PENDING: usize = 1 << 20;
 
-/// The root directory of a stack in which no layer has one.
-static BARE_ROOT: Entry = Entry {
-    path: Vec::new(),
-    kind: EntryKind::Directory { opaque: false },
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-    mtime: Mtime {
-        seconds: 0,
-        nanoseconds: 0,
-    },
-    xattrs: BTreeMap::new(),
-};
-
 /// A stack of layers, seen as the one tree that they make.
 #[derive(Debug, Clone, Default)]
 pub struct Rootfs {
@@ -39,30 +24,91 @@ pub struct Rootfs {
 }
 
 /// What is visible at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
     /// Position in [`Rootfs::layers`] of the layer that provides it; 0 in an empty stack.
     pub layer: usize,
     /// Its metadata and content. For a further name of a hard-linked file this is the file's entry,
     /// whose path is another name of the file in the same layer.
-    pub entry: &'a Entry,
-    /// The entry at the path itself: a hard link, or the same as `entry`.
-    pub name: &'a Entry,
+    pub entry: Entry,
+    /// The path, if it is such a further name.
+    link: Option<LayerPath>,
+    /// Equal for all names of a file of the layer that has several.
+    group: Option<usize>,
 }
 
-impl<'a> Found<'a> {
-    pub(super) fn new(layer: usize, index: &'a LayerIndex, name: &'a Entry) -> Self {
+impl Found {
+    /// Returns what the entry `name` of a layer, the one at `position`, stands for.
+    pub(super) fn new(layer: usize, index: &LayerIndex, position: usize, name: Entry) -> Self {
+        if let EntryKind::Hardlink { target } = &name.kind
+            && let Some(file) = index.entries().find(target)
+            && let Some(entry) = file.entry()
+        {
+            return Self {
+                layer,
+                entry,
+                link: Some(name.path),
+                group: index.link_number(file.position()),
+            };
+        }
         Self {
             layer,
-            entry: index.file_of(name),
-            name,
+            entry: name,
+            link: None,
+            group: index.link_number(position),
+        }
+    }
+
+    /// Returns a directory that the layer only implies.
+    pub(super) fn implied(layer: usize, entry: Entry) -> Self {
+        Self {
+            layer,
+            entry,
+            link: None,
+            group: None,
         }
     }
 
     /// Returns where it was found.
     #[must_use]
-    pub fn path(&self) -> &'a [u8] {
-        &self.name.path
+    pub fn path(&self) -> &[u8] {
+        self.link.as_deref().unwrap_or(&self.entry.path)
+    }
+
+    /// Returns true if it is a further name of a file, the first being that of its entry.
+    #[must_use]
+    pub fn is_further_name(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Returns a number that the names of a file share in its layer, if it has several.
+    #[must_use]
+    pub fn group(&self) -> Option<usize> {
+        self.group
+    }
+
+    /// Returns the entry at the path itself: a hard link, or the same as `entry`.
+    #[must_use]
+    pub fn name(&self) -> Entry {
+        match &self.link {
+            Some(path) => Entry {
+                path: path.clone(),
+                kind: EntryKind::Hardlink {
+                    target: self.entry.path.clone(),
+                },
+                ..self.entry.clone()
+            },
+            None => self.entry.clone(),
+        }
+    }
+
+    /// Returns the entry with the path where it was found.
+    #[must_use]
+    pub fn into_entry(self) -> Entry {
+        match self.link {
+            Some(path) => Entry { path, ..self.entry },
+            None => self.entry,
+        }
     }
 
     /// Returns true if it is a directory.
@@ -83,12 +129,12 @@ pub enum Follow {
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved<'a> {
+pub struct Resolved {
     /// The path without symbolic links, `.` and `..`. If nothing is there, the path that creating it
     /// would create.
     pub path: LayerPath,
     /// What is there.
-    pub found: Option<Found<'a>>,
+    pub found: Option<Found>,
 }
 
 impl Rootfs {
@@ -116,30 +162,29 @@ impl Rootfs {
     /// Returns what is at `path`, which must be clean. No symbolic link is followed, neither on the
     /// way nor in the last place.
     #[must_use]
-    pub fn lookup(&self, path: &[u8]) -> Option<Found<'_>> {
+    pub fn lookup(&self, path: &[u8]) -> Option<Found> {
         // A directory that a layer only implies: it exists, but a lower layer may know its metadata.
         let mut implied = None;
         for (at, layer) in self.layers.iter().enumerate().rev() {
-            if let Some(entry) = layer.get(path) {
+            let place = layer.entries().find(path);
+            if let Some((place, entry)) =
+                place.and_then(|place| Some((place.position(), place.entry()?)))
+            {
                 return match entry.kind {
                     EntryKind::Whiteout => implied,
-                    EntryKind::Directory { .. } => Some(Found::new(at, layer, entry)),
-                    _ => implied.or_else(|| Some(Found::new(at, layer, entry))),
+                    EntryKind::Directory { .. } => Some(Found::new(at, layer, place, entry)),
+                    _ => implied.or_else(|| Some(Found::new(at, layer, place, entry))),
                 };
             }
             // Of several that imply it, the lowest was the first to.
             let here = layer.get_implied(path);
-            implied = here.map(|entry| Found::new(at, layer, entry)).or(implied);
+            implied = here.map(|entry| Found::implied(at, entry)).or(implied);
             if hides_below_ancestor(layer, path) {
                 return implied;
             }
         }
         if path.is_empty() {
-            return implied.or(Some(Found {
-                layer: 0,
-                entry: &BARE_ROOT,
-                name: &BARE_ROOT,
-            }));
+            return implied.or_else(|| Some(Found::implied(0, implied_directory(b""))));
         }
         implied
     }
@@ -152,12 +197,12 @@ impl Rootfs {
     ///
     /// # Errors
     /// [`ImageError::LinkLoop`] after 255 symbolic links.
-    pub fn resolve(&self, path: &[u8], follow: Follow) -> Result<Resolved<'_>, ImageError> {
+    pub fn resolve(&self, path: &[u8], follow: Follow) -> Result<Resolved, ImageError> {
         let looped = || ImageError::LinkLoop {
             path: path::display(path),
         };
         // Components still to go, the next one last.
-        let mut pending: Vec<&[u8]> = components_reversed(path);
+        let mut pending: Vec<LayerPath> = components_reversed(path);
         let mut resolved = LayerPath::new();
         let mut found = self.lookup(b"");
         let mut n_links = 0;
@@ -168,9 +213,10 @@ impl Rootfs {
                 continue;
             }
             let length = resolved.len();
-            path::push(&mut resolved, name);
+            path::push(&mut resolved, &name);
             found = self.lookup(&resolved);
-            let Some(EntryKind::Symlink { target }) = found.map(|found| &found.entry.kind) else {
+            let kind = found.as_ref().map(|found| &found.entry.kind);
+            let Some(EntryKind::Symlink { target }) = kind else {
                 continue;
             };
             if pending.is_empty() && follow == Follow::NoFollow {
@@ -181,8 +227,8 @@ impl Rootfs {
                 return Err(looped());
             }
             resolved.truncate(if target.starts_with(b"/") { 0 } else { length });
-            found = self.lookup(&resolved);
             pending.extend(components_reversed(target));
+            found = self.lookup(&resolved);
         }
         Ok(Resolved {
             path: resolved,
@@ -205,7 +251,7 @@ impl Rootfs {
     /// Returns the lowest layer of which anything at or below `path` can be visible.
     fn floor(&self, path: &[u8]) -> usize {
         let hides = |layer: &Arc<LayerIndex>| {
-            layer.get(path).is_some_and(hides_lower) || hides_below_ancestor(layer, path)
+            layer.get(path).as_ref().is_some_and(hides_lower) || hides_below_ancestor(layer, path)
         };
         let top_down = self.layers.iter().enumerate().rev();
         top_down
@@ -219,7 +265,7 @@ impl Rootfs {
 fn hides_below_ancestor(layer: &LayerIndex, path: &[u8]) -> bool {
     let mut ancestor = path;
     while let Some((parent, _)) = split_last(ancestor) {
-        if layer.get(parent).is_some_and(hides_lower) {
+        if layer.get(parent).as_ref().is_some_and(hides_lower) {
             return true;
         }
         ancestor = parent;
@@ -228,8 +274,9 @@ fn hides_below_ancestor(layer: &LayerIndex, path: &[u8]) -> bool {
 }
 
 /// Splits a path as written into its components, dropping empty ones and `.`.
-fn components_reversed(path: &[u8]) -> Vec<&[u8]> {
+fn components_reversed(path: &[u8]) -> Vec<LayerPath> {
     path.rsplit(|byte| *byte == b'/')
         .filter(|name| !matches!(*name, b"" | b"."))
+        .map(<[u8]>::to_vec)
         .collect()
 }

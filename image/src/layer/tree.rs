@@ -217,7 +217,7 @@ impl<'a> TreeWriter<'a> {
 
     /// Makes everything that is not a file, then gives directories their metadata.
     pub(super) fn finish(mut self, index: &LayerIndex) -> Result<TreeNotes, ImageError> {
-        let mut directories: Vec<&Entry> = index.implied().iter().collect();
+        let mut directories: Vec<Entry> = index.implied().to_vec();
         for entry in index.entries() {
             match entry.kind {
                 EntryKind::Directory { .. } => {
@@ -225,12 +225,12 @@ impl<'a> TreeWriter<'a> {
                     directories.push(entry);
                 }
                 EntryKind::File { .. } | EntryKind::Hardlink { .. } => {}
-                _ => self.special(entry)?,
+                _ => self.special(&entry)?,
             }
         }
         directories.sort_by(|left, right| compare_paths(&right.path, &left.path));
         // Those further down first: the mode of one further up may forbid to go there.
-        for entry in directories {
+        for entry in &directories {
             let path = entry.path.as_slice();
             let fd = self.open_readable(path)?;
             self.set_metadata(fd.as_fd(), path, entry, None)?;

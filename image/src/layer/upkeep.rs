@@ -201,7 +201,7 @@ impl LayerStore {
         };
         let mut buffer = vec![0; BUFFER];
         for entry in index.entries() {
-            tree.check(index, entry, &mut buffer)
+            tree.check(index, &entry, &mut buffer)
                 .map_err(|reason| format!("`{}`: {reason}", display(&entry.path)))?;
         }
         Ok(())
@@ -367,8 +367,8 @@ impl Tree {
 
     /// A further name must be one of the same file, or of one with the same bytes in number.
     fn check_link(&self, index: &LayerIndex, stat: &Stat, target: &[u8]) -> Result<(), String> {
-        let size = match index.get(target).map(|entry| &entry.kind) {
-            Some(EntryKind::File { size, .. }) => *size,
+        let size = match index.get(target).map(|entry| entry.kind) {
+            Some(EntryKind::File { size, .. }) => size,
             _ => return Ok(()),
         };
         let first = self.stat(target).map_err(|errno| errno.to_string())?;

@@ -7,6 +7,7 @@
     reason = "each test file uses another part of it"
 )]
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
@@ -74,9 +75,10 @@ pub(crate) fn index(entries: Vec<Entry>) -> LayerIndex {
 }
 
 /// Shows entries one a line: kind, path, and what matters of the rest.
-pub(crate) fn listing<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> String {
+pub(crate) fn listing(entries: impl IntoIterator<Item = impl Borrow<Entry>>) -> String {
     let mut lines = String::new();
     for entry in entries {
+        let entry = entry.borrow();
         let path = entry.path.escape_ascii();
         let line = match &entry.kind {
             EntryKind::File { size, .. } => format!("file {path} {size}"),
@@ -285,7 +287,7 @@ pub(crate) fn check_tree(tree: &Path, index: &LayerIndex, options: TreeOptions) 
         n_expected += usize::from(!entry.path.is_empty());
         let found = found.unwrap();
         let kind = found.file_type();
-        match &index.file_of(entry).kind {
+        match &index.file_of(&entry).kind {
             EntryKind::File { size, digest } => {
                 let content = fs_err::read(&path).unwrap();
                 assert_eq!(content.len() as u64, *size);

@@ -1,7 +1,8 @@
 //! The findings as JSON: dive's fields with dive's meaning, and beside them rbuild's own.
 
-use rbuild_image::analysis::{Cause, HintKind, LayerChanges, Tally, largest_files, size_of};
-use rbuild_image::layer::LayerIndex;
+use rbuild_image::analysis::{
+    Cause, HintKind, LayerChanges, Listing, Tally, largest_files, size_of,
+};
 use rbuild_image::layer::entry::{Entry, EntryKind};
 use serde::ser::SerializeSeq as _;
 use serde::{Serialize, Serializer};
@@ -133,10 +134,7 @@ pub(super) fn document(report: &Report<'_>) -> Result<String, Failure> {
     let histories = report.image.histories();
     let diff_ids = &report.image.config.rootfs.diff_ids;
     let changes = report.analysis.layers.iter();
-    let layers = changes
-        .zip(diff_ids)
-        .zip(&report.image.layers)
-        .zip(histories);
+    let layers = changes.zip(diff_ids).zip(report.listings).zip(histories);
     let mut document = Document {
         layer: Vec::new(),
         image: image(report),
@@ -173,7 +171,7 @@ pub(super) fn document(report: &Report<'_>) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
-fn layer<'a>(report: &Report<'_>, changes: &LayerChanges, index: &'a LayerIndex) -> Layer<'a> {
+fn layer<'a>(report: &Report<'_>, changes: &LayerChanges, index: &'a Listing) -> Layer<'a> {
     Layer {
         index: 0,
         id: String::new(),
@@ -281,7 +279,7 @@ fn absolute(path: &[u8]) -> String {
 }
 
 /// The entries of a layer as dive lists them, written one by one: there may be many.
-struct FileList<'a>(&'a LayerIndex);
+struct FileList<'a>(&'a Listing);
 
 impl Serialize for FileList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -8,7 +8,7 @@ mod text;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use rbuild_image::analysis::{Analysis, analyze};
+use rbuild_image::analysis::{Analysis, Listing, analyze};
 use rbuild_image::platform::Platform;
 
 use crate::opened::{OpenedImage, open};
@@ -57,6 +57,8 @@ struct Report<'a> {
     analysis: Analysis<'a>,
     /// For each layer.
     instructions: Vec<String>,
+    /// The entries of its layers.
+    listings: &'a [Listing],
     /// The layer that was asked for.
     layer: Option<usize>,
     /// Lines a list has at most.
@@ -78,9 +80,11 @@ pub(crate) fn run(root: &Path, options: &AnalyzeArguments) -> Result<(), Failure
         return Ok(());
     };
     check_layer(image, options.layer)?;
-    let analysis = analyze(&image.layers, options.layer);
+    let listings: Vec<Listing> = image.layers.iter().map(|layer| (&**layer).into()).collect();
+    let analysis = analyze(&listings, options.layer);
     let report = Report {
         image,
+        listings: &listings,
         verdict: limits.map(|limits| limits.judge(&analysis)),
         analysis,
         instructions: image.instructions(),

@@ -63,7 +63,7 @@ fn layer(report: &Report<'_>, at: usize) -> String {
         out.extend([format!("  {hidden} of it are not in the image\n")]);
     }
     let shown = report.top.min(FILES_OF_A_LAYER);
-    let largest = largest_files(&report.image.layers[at], shown).into_iter();
+    let largest = largest_files(&report.listings[at], shown).into_iter();
     out.extend(largest.map(|entry| {
         let size = human_size(size_of(entry));
         format!("  {size:>9}  {}\n", shown_path(&entry.path))

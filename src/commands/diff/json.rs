@@ -116,13 +116,13 @@ fn image(image: &OpenedImage, with_layers: bool) -> Image<'_> {
     }
 }
 
-fn file(file: &Difference<'_>) -> File {
+fn file(file: &Difference) -> File {
     let (change, what, before, after) = match file {
-        Difference::Added(found) => ("added", Vec::new(), None, Some(found.entry)),
-        Difference::Removed(found) => ("removed", Vec::new(), Some(found.entry), None),
+        Difference::Added(found) => ("added", Vec::new(), None, Some(&found.entry)),
+        Difference::Removed(found) => ("removed", Vec::new(), Some(&found.entry), None),
         Difference::Changed(before, after, what) => {
             let names = names(*what);
-            ("changed", names, Some(before.entry), Some(after.entry))
+            ("changed", names, Some(&before.entry), Some(&after.entry))
         }
     };
     File {

@@ -65,7 +65,7 @@ struct Comparison<'a> {
     before: &'a OpenedImage,
     after: &'a OpenedImage,
     settings: Option<Vec<Setting>>,
-    files: Option<Vec<Difference<'a>>>,
+    files: Option<Vec<Difference>>,
     layers: bool,
 }
 

@@ -107,8 +107,8 @@ fn layers(found: &Comparison<'_>) -> String {
     )
 }
 
-fn summary(files: &[Difference<'_>]) -> String {
-    let count = |is: fn(&Difference<'_>) -> bool| files.iter().filter(|file| is(file)).count();
+fn summary(files: &[Difference]) -> String {
+    let count = |is: fn(&Difference) -> bool| files.iter().filter(|file| is(file)).count();
     format!(
         "\nFiles: {} added, {} removed, {} changed\n",
         count(|file| matches!(file, Difference::Added(_))),
@@ -117,7 +117,7 @@ fn summary(files: &[Difference<'_>]) -> String {
     )
 }
 
-fn file(file: &Difference<'_>) -> Vec<String> {
+fn file(file: &Difference) -> Vec<String> {
     let path = shown_path(file.path());
     let alone = |mark: &str, entry: &Entry| {
         vec![
@@ -129,10 +129,10 @@ fn file(file: &Difference<'_>) -> Vec<String> {
         ]
     };
     match file {
-        Difference::Added(found) => alone("A", found.entry),
-        Difference::Removed(found) => alone("D", found.entry),
+        Difference::Added(found) => alone("A", &found.entry),
+        Difference::Removed(found) => alone("D", &found.entry),
         Difference::Changed(before, after, what) => {
-            let (before, after) = (before.entry, after.entry);
+            let (before, after) = (&before.entry, &after.entry);
             let has_mode = what.mode || what.kind;
             let has_content = what.content || what.kind;
             vec![

@@ -131,7 +131,7 @@ fn only_what_is_copied_is_looked_at() {
     set_mode(&world.path("other"), 0);
     world.check(&copy("d /n"), &["d755 n", "f644 n/a=A"]);
     let selection = world.select(&copy("d /n")).unwrap();
-    let files: Vec<&[u8]> = selection.files(0).map(|(path, _)| path).collect();
+    let files: Vec<Vec<u8>> = selection.files(0).map(|(path, _)| path).collect();
     assert_eq!(files, [b"d/a"]);
 }
 

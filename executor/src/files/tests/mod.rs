@@ -280,7 +280,7 @@ impl Layer {
         let paths = |entries: &[Entry]| -> Vec<LayerPath> {
             entries.iter().map(|entry| entry.path.clone()).collect()
         };
-        assert_eq!(paths(&entries), paths(packed.index.entries()));
+        assert_eq!(paths(&entries), paths(&packed.index.entries().to_vec()));
         for (entry, indexed) in entries.iter().zip(packed.index.entries()) {
             assert_eq!(entry.kind, indexed.kind);
         }
