@@ -12,7 +12,7 @@ use rbuild_cache::flight::Flights;
 use rbuild_image::layer::LayerStore;
 use rbuild_image::store::{StagingDir, Store};
 use rbuild_parser::ignore::Ignore;
-use rbuild_planner::{ContextName, Plan};
+use rbuild_planner::{ContextName, Plan, StepId, StepKind};
 
 use crate::assemble::{BuiltImage, assemble};
 use crate::cancel::Cancel;
@@ -169,11 +169,40 @@ impl Workspace {
 }
 
 /// What the steps of one build share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) contexts: OpenContexts,
     pub(crate) workspace: Workspace,
     pub(crate) reset_caches: Once,
+    pub(crate) runs: Countdown,
+}
+
+impl Shared {
+    fn new(plan: &Plan) -> Self {
+        let is_run = |step: &StepId| matches!(plan.step(*step).kind, StepKind::Run(_));
+        Self {
+            contexts: OpenContexts::default(),
+            workspace: Workspace::default(),
+            reset_caches: Once::default(),
+            runs: Countdown(AtomicUsize::new(plan.steps().filter(is_run).count())),
+        }
+    }
+}
+
+/// How many `RUN` steps are not resolved yet, those under way among them.
+#[derive(Debug)]
+pub(crate) struct Countdown(AtomicUsize);
+
+impl Countdown {
+    /// Says that one is resolved.
+    pub(crate) fn count(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is one beside that which asks. It may turn out to be known.
+    pub(crate) fn is_another_to_come(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
+    }
 }
 
 /// What was done once in this build, by name.
@@ -197,7 +226,7 @@ pub fn execute(
     build: &Build<'_>,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Vec<BuiltImage>, BuildError> {
-    let shared = Shared::default();
+    let shared = Shared::new(build.plan);
     let result = run_all(
         build.plan,
         build.options.jobs,
@@ -205,6 +234,9 @@ pub fn execute(
         &|step, inputs, events| step::resolve(build, &shared, step, inputs, events),
         on_event,
     );
+    if let Ok(sandbox) = build.sandbox {
+        sandbox.settle();
+    }
     shared.contexts.save(build);
     let roots = result?;
     let targets = build.plan.targets.iter();

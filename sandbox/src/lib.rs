@@ -6,7 +6,8 @@
 //!    namespace, where needed in a user namespace of its own.
 //! 2. [`Zygote::start`], still with one thread: a small helper process from which every step is cloned, so that
 //!    the big process never forks. From here on threads are welcome.
-//! 3. [`Zygote::spawn`] with a [`Spec`], from any thread, as often as wanted; [`Running::wait`] for the result.
+//! 3. [`Zygote::spawn`] with a [`Spec`], from any thread, as often as wanted; [`Running::wait`] for the result. Where
+//!    another step is to come, [`Zygote::prepare`] makes its pid 1 ready meanwhile.
 //!
 //! A step runs as pid 1's child in its own mount, pid, IPC, UTS and cgroup namespaces (and an empty network
 //! namespace on request), with Docker's capabilities and a seccomp allow-list. When it ends, or this process dies in
@@ -16,6 +17,7 @@
 
 mod cgroup;
 mod check;
+mod datagram;
 #[cfg(test)]
 mod documented;
 mod enter;
@@ -45,7 +47,7 @@ pub use foreign::{Architecture, Binfmt, MachineRules, QemuDirs};
 pub use idmap::mapped_ids;
 pub use owner_record::{Device, JournalLine, OWNER_ATTRIBUTE, OwnerRecord, SpecialFile};
 pub use probe::{Overlay, landlock_abi, probe_overlay};
-pub use running::{Exit, Killer, Running};
+pub use running::{Exit, Killer, Remains, Running};
 pub use spec::{
     BindSource, MAX_TASKS, Mount, MountKind, Network, Privileges, Resource, Rlimit, Root, Spec,
     TargetKind, Upper, mount_points,

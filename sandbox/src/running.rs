@@ -85,18 +85,34 @@ impl Running {
     ///
     /// [`SandboxError::Setup`] if the sandbox could not be set up, [`SandboxError::Exec`] if the program could not
     /// be executed, [`SandboxError::Wait`] if the kernel does not tell.
-    pub fn wait(mut self) -> Result<Exit, SandboxError> {
-        let ended = wait_for(&self.pidfd).map_err(|source| SandboxError::Wait { source })?;
-        let Some(pipe) = self.status.take() else {
-            return Ok(Exit::Signal(Signal::KILL.as_raw()));
-        };
-        // All writers are gone with the pid namespace, so this ends.
-        let messages = read_all(&pipe).map_err(|source| SandboxError::Wait { source })?;
-        self.verdict(Status::parse(&messages), &ended)
+    pub fn wait(self) -> Result<Exit, SandboxError> {
+        let (exit, remains) = self.wait_for_program()?;
+        remains.wait()?;
+        Ok(exit)
     }
 
-    /// The first failure counts; without one the program's own end; without that (killed) the end of pid 1.
-    fn verdict(&self, messages: Vec<Status>, ended: &WaitIdStatus) -> Result<Exit, SandboxError> {
+    /// Waits until all processes of the step have ended but for its pid 1, which takes the mounts down: nothing of the
+    /// step writes to its root any more. What remains goes by itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Running::wait`].
+    pub fn wait_for_program(mut self) -> Result<(Exit, Remains), SandboxError> {
+        let mut remains = Remains(Some(Arc::clone(&self.pidfd)));
+        let Some(pipe) = self.status.take() else {
+            return Ok((KILLED, remains));
+        };
+        // The program has no writer of it, so it ends when pid 1 has said all or is dead.
+        let messages = read_all(&pipe).map_err(|source| SandboxError::Wait { source })?;
+        let exit = match self.said(Status::parse(&messages))? {
+            Some(exit) => exit,
+            None => remains.end()?.unwrap_or(KILLED),
+        };
+        Ok((exit, remains))
+    }
+
+    /// The first failure counts; without one the program's own end. `None` if pid 1 was killed before it could tell.
+    fn said(&self, messages: Vec<Status>) -> Result<Option<Exit>, SandboxError> {
         let mut exit = None;
         for message in messages {
             match message {
@@ -118,11 +134,43 @@ impl Running {
                 Status::Signal(signal) => exit = Some(Exit::Signal(signal)),
             }
         }
-        let own = ended.terminating_signal().map_or_else(
-            || Exit::Code(ended.exit_status().unwrap_or(255)),
-            Exit::Signal,
-        );
-        Ok(exit.unwrap_or(own))
+        Ok(exit)
+    }
+}
+
+/// The pid 1 of a step whose program has ended, and its mounts. Dropping this waits until they are gone.
+#[derive(Debug)]
+pub struct Remains(Option<Arc<OwnedFd>>);
+
+const KILLED: Exit = Exit::Signal(Signal::KILL.as_raw());
+
+impl Remains {
+    /// Waits until they are gone.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Wait`] if the kernel does not tell.
+    pub fn wait(mut self) -> Result<(), SandboxError> {
+        self.end().map(drop)
+    }
+
+    /// Waits for the end of pid 1, once.
+    fn end(&mut self) -> Result<Option<Exit>, SandboxError> {
+        let Some(pidfd) = self.0.take() else {
+            return Ok(None);
+        };
+        let ended = wait_for(&pidfd).map_err(|source| SandboxError::Wait { source })?;
+        let exit = match ended.terminating_signal() {
+            Some(signal) => Exit::Signal(signal),
+            None => Exit::Code(ended.exit_status().unwrap_or(255)),
+        };
+        Ok(Some(exit))
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        drop(self.end()); // nobody is left to be told
     }
 }
 

@@ -3,30 +3,30 @@
 //! It is forked while the building process is small and has one thread, so cloning from it takes a fraction of a
 //! millisecond however big the building process becomes, and is sound although that one has threads. The clone's
 //! parent is the building process itself (`CLONE_PARENT`), which therefore waits for it without the helper.
+//!
+//! While one step runs, the pid 1 of the next may be made ready: it has its namespaces and the kernel's file systems,
+//! and waits for its job at a socket whose other end the building process has.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
-use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::cgroup::StepGroup;
 use crate::check;
+use crate::datagram::{Message, receive, send};
 use crate::enter::Entered;
 use crate::error::SandboxError;
 use crate::explain;
 use crate::foreign::{Binfmt, mount_here};
 use crate::idmap::{Helper, Map};
-use crate::init::{self, Host, Job};
+use crate::init::{self, Host, Job, Source, Traits};
 use crate::running::Running;
 use crate::spec::{Network, Privileges, Spec};
 use crate::status::ignore;
@@ -35,14 +35,18 @@ use crate::wire;
 
 /// Bits of a request's first byte: the step gets an empty network namespace.
 const OWN_NETWORK: u8 = 1;
-/// A fifth descriptor comes along, the user namespace of the step's program.
-const IN_NAMESPACE: u8 = 2;
+/// It is in the helper's control group.
+const OUR_GROUP: u8 = 2;
+/// There is no step yet. The one descriptor is the socket by which it will come.
+const AHEAD: u8 = 4;
 /// No step is wanted, but a user namespace with rules of its own, see [`Zygote::binfmt`].
-const MAKE_NAMESPACE: u8 = 4;
+const MAKE_NAMESPACE: u8 = 8;
 
-/// Most descriptors that come with a request. Its second byte says how many of them, the last ones, are entrances of
-/// control groups; there is one for each hierarchy, and no kernel has more than 14.
-const MAX_FDS: usize = 24;
+/// Bytes of a request: its bits, the [`Traits`] of the step, those of [`Job::parse`].
+const REQUEST: usize = 1 + Traits::LENGTH + 2;
+
+/// What a pid 1 has to be for a step, as a request says it.
+type Kind = (u8, Traits);
 
 /// Exit code of a process of ours that found a mistake of the program's.
 const BROKEN: i32 = 70;
@@ -53,9 +57,30 @@ const BROKEN: i32 = 70;
 #[derive(Debug)]
 pub struct Zygote {
     /// A request and its answer belong together, so the lock is held for both; about 0.3 ms.
-    socket: Mutex<OwnedFd>,
+    line: Mutex<Line>,
     pid: Option<Pid>,
 }
+
+/// The way to the helper, and what it was asked to make ready.
+#[derive(Debug)]
+struct Line {
+    socket: OwnedFd,
+    /// The answer to this request may still be on the way.
+    ahead: Option<Ahead>,
+}
+
+/// A pid 1 that waits for its step.
+#[derive(Debug)]
+struct Ahead {
+    kind: Kind,
+    /// Where it gets the step from.
+    socket: OwnedFd,
+    /// Its process; `None` as long as the answer was not read.
+    process: Option<Process>,
+}
+
+/// Number and pidfd.
+type Process = (i32, OwnedFd);
 
 impl Zygote {
     /// Forks the helper process. To be called once, after [`crate::enter`], from the main thread: the kernel ends
@@ -92,7 +117,10 @@ impl Zygote {
         let parent = rustix::process::getpid();
         match sys::fork(single).map_err(start("fork the helper process"))? {
             Fork::Parent(pid) => Ok(Self {
-                socket: Mutex::new(ours),
+                line: Mutex::new(Line {
+                    socket: ours,
+                    ahead: None,
+                }),
                 pid: Pid::from_raw(pid),
             }),
             Fork::Child => {
@@ -169,22 +197,18 @@ impl Zygote {
             stderr.as_fd(),
             status_writer.as_fd(),
         ];
-        let mut request = 0;
-        if spec.network == Network::None {
-            request |= OWN_NETWORK;
-        }
+        let mut bits = 0;
         if let Some(namespace) = binfmt.and_then(Binfmt::namespace) {
-            request |= IN_NAMESPACE;
+            bits |= Job::IN_NAMESPACE;
             fds.push(namespace);
         }
         let n_others = fds.len();
         fds.extend(group.into_iter().flat_map(StepGroup::entrances));
         let n_entrances = u8::try_from(fds.len() - n_others).unwrap_or(u8::MAX);
 
-        let answer = self.ask([request, n_entrances], &fds)?;
+        let (pid, pidfd) = self.give(kind(spec, group), [bits, n_entrances], &fds)?;
         // The step has its own now. A copy here would keep the reader from seeing the end.
         drop((stdout, stderr));
-        let (pid, pidfd) = parse_answer(answer)?;
         let program = spec
             .argv
             .first()
@@ -195,6 +219,48 @@ impl Zygote {
             status,
             program.unwrap_or_default(),
         ))
+    }
+
+    /// Hands a job to the pid 1 that was made for such steps, or to a new one.
+    fn give(
+        &self,
+        kind: Kind,
+        job: [u8; 2],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Process, SandboxError> {
+        let mut line = self.line();
+        if let Some(ahead) = line.take_ahead()?
+            && ahead.kind == kind
+            && let Some(process) = ahead.start(job, fds)
+        {
+            return Ok(process);
+        }
+        parse_answer(line.ask(request(kind, job), fds)?)
+    }
+
+    /// Has the helper make the pid 1 of a step like `spec`, in a control group of its own or not, before there is one.
+    /// The next [`Zygote::spawn_in`] uses it if its step is like that. Returns at once; that there is none is no error.
+    pub fn prepare(&self, spec: &Spec, group: Option<&StepGroup>) {
+        let mut line = self.line();
+        if line.ahead.is_some() {
+            return;
+        }
+        let (bits, traits) = kind(spec, group);
+        let flags = SocketFlags::CLOEXEC;
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        let Ok((ours, theirs)) = pair else { return };
+        let asked = request((bits | AHEAD, traits), [0, 0]);
+        if send(line.socket.as_fd(), &asked, &[theirs.as_fd()]).is_ok() {
+            line.ahead = Some(Ahead {
+                kind: (bits, traits),
+                socket: ours,
+                process: None,
+            });
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a place for rules about programs of other architectures, none yet, that only steps are subject to.
@@ -211,7 +277,14 @@ impl Zygote {
             let mount = mount_here().map_err(|errno| explain::no_binfmt(errno.into()))?;
             return Ok(Binfmt::new(mount, None));
         }
-        let (bytes, fds) = self.ask([MAKE_NAMESPACE, 0], &[])?;
+        let mut request = [0; REQUEST];
+        request[0] = MAKE_NAMESPACE;
+        let mut line = self.line();
+        // Answers come in the order of requests.
+        let ahead = line.take_ahead()?;
+        let answer = line.ask(request, &[]);
+        line.ahead = ahead;
+        let (bytes, fds) = answer?;
         match (bytes.first_chunk::<4>(), <[OwnedFd; 2]>::try_from(fds)) {
             (Some([0, 0, 0, 0]), Ok([namespace, mount])) => Ok(Binfmt::new(mount, Some(namespace))),
             (Some(errno), _) => {
@@ -223,19 +296,83 @@ impl Zygote {
             }),
         }
     }
+}
 
-    fn ask(&self, request: [u8; 2], fds: &[BorrowedFd<'_>]) -> Result<Message<8>, SandboxError> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        send(socket.as_fd(), &request, fds)
-            .and_then(|()| receive::<8>(socket.as_fd()))
-            .map_err(|errno| SandboxError::Zygote {
-                source: errno.into(),
-            })
+impl Line {
+    fn ask(
+        &self,
+        request: [u8; REQUEST],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Message<8>, SandboxError> {
+        send(self.socket.as_fd(), &request, fds)
+            .and_then(|()| receive::<8>(self.socket.as_fd()))
+            .map_err(gone)
     }
+
+    /// The pid 1 that was made ready, if there is one. After this the next answer is that to the next request.
+    fn take_ahead(&mut self) -> Result<Option<Ahead>, SandboxError> {
+        let Some(mut ahead) = self.ahead.take() else {
+            return Ok(None);
+        };
+        if ahead.process.is_none() {
+            let answer = receive::<8>(self.socket.as_fd()).map_err(gone)?;
+            ahead.process = parse_answer(answer).ok();
+        }
+        Ok(ahead.process.is_some().then_some(ahead))
+    }
+}
+
+impl Ahead {
+    /// Gives it its job. `None` if it has died.
+    fn start(mut self, job: [u8; 2], fds: &[BorrowedFd<'_>]) -> Option<Process> {
+        send(self.socket.as_fd(), &job, fds).ok()?;
+        self.process.take()
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Some((_, pidfd)) = self.process.take() {
+            ignore(rustix::process::pidfd_send_signal(&pidfd, Signal::KILL));
+            ignore(rustix::process::waitid(
+                WaitId::PidFd(pidfd.as_fd()),
+                WaitIdOptions::EXITED,
+            ));
+        }
+    }
+}
+
+fn gone(errno: Errno) -> SandboxError {
+    SandboxError::Zygote {
+        source: errno.into(),
+    }
+}
+
+fn kind(spec: &Spec, group: Option<&StepGroup>) -> Kind {
+    let mut bits = 0;
+    if spec.network == Network::None {
+        bits |= OWN_NETWORK;
+    }
+    if group.is_none_or(|group| group.entrances().next().is_none()) {
+        bits |= OUR_GROUP;
+    }
+    (bits, Traits::of(spec))
+}
+
+fn request((bits, traits): Kind, job: [u8; 2]) -> [u8; REQUEST] {
+    let mut request = [0; REQUEST];
+    let (first, rest) = request.split_at_mut(1);
+    let (middle, last) = rest.split_at_mut(Traits::LENGTH);
+    first.copy_from_slice(&[bits]);
+    middle.copy_from_slice(&traits.to_bytes());
+    last.copy_from_slice(&job);
+    request
 }
 
 impl Drop for Zygote {
     fn drop(&mut self) {
+        // Before the helper's end: its number may be in an answer on the way.
+        drop(self.line().take_ahead());
         if let Some(pid) = self.pid {
             // Not yet reaped, so the number is still its own. It may have died before.
             ignore(rustix::process::kill_process(pid, Signal::KILL));
@@ -245,7 +382,7 @@ impl Drop for Zygote {
 }
 
 /// Process id and pidfd of the new process, or the helper's reason why there is none.
-fn parse_answer((bytes, fds): Message<8>) -> Result<(i32, OwnedFd), SandboxError> {
+fn parse_answer((bytes, fds): Message<8>) -> Result<Process, SandboxError> {
     let failed = |errno: i32| SandboxError::Start {
         step: String::from("start a process in namespaces of its own"),
         source: io::Error::from_raw_os_error(errno),
@@ -277,56 +414,34 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid, privileges: Privile
         return;
     }
     let host = Host::prepare(privileges);
-    while let Ok((request, fds)) = receive::<2>(socket.as_fd()) {
+    while let Ok((request, fds)) = receive::<REQUEST>(socket.as_fd()) {
         // Nothing at all is the end of the building process.
-        let [request, n_entrances] = request.as_slice() else {
+        let Some((bits, rest)) = request.split_first() else {
             return;
         };
-        if *request == MAKE_NAMESPACE {
+        if *bits == MAKE_NAMESPACE {
             if make_namespace(single, socket.as_fd()).is_err() {
                 return;
             }
             continue;
         }
-        let mut fds = fds.into_iter();
-        let (Some(content), Some(stdout), Some(stderr), Some(status)) =
-            (fds.next(), fds.next(), fds.next(), fds.next())
-        else {
+        let Some((traits, job)) = rest.split_first_chunk() else {
             return;
         };
-        let namespace = match request & IN_NAMESPACE {
-            0 => None,
-            _ => fds.next(),
-        };
-        let groups: Vec<OwnedFd> = fds.collect();
-        // Better no step than one in the wrong place.
-        if namespace.is_some() != (request & IN_NAMESPACE != 0)
-            || groups.len() != usize::from(*n_entrances)
-        {
+        let Some(source) = parse_source(*bits, job, fds) else {
             return;
-        }
+        };
         let mut flags = init::NAMESPACES | libc::CLONE_PARENT;
-        if groups.is_empty() {
+        if bits & OUR_GROUP != 0 {
             flags |= libc::CLONE_NEWCGROUP;
         }
-        if request & OWN_NETWORK != 0 {
+        if bits & OWN_NETWORK != 0 {
             flags |= libc::CLONE_NEWNET;
         }
         let (errno, pid, pidfd) = match sys::clone_process(single, flags, 0) {
             Ok(Cloned::Child) => {
                 drop(socket);
-                init::run(
-                    single,
-                    &host,
-                    Job {
-                        content,
-                        stdout,
-                        stderr,
-                        status,
-                        namespace,
-                        groups,
-                    },
-                );
+                init::run(single, &host, Traits::from_bytes(*traits), source);
             }
             Ok(Cloned::Parent(pid, pidfd)) => (0, pid, Some(pidfd)),
             Err(error) => (error.raw_os_error().unwrap_or(libc::EIO), 0, None),
@@ -338,6 +453,14 @@ fn serve(single: SingleThread, socket: OwnedFd, parent: Pid, privileges: Privile
             return;
         }
     }
+}
+
+fn parse_source(bits: u8, job: &[u8], fds: Vec<OwnedFd>) -> Option<Source> {
+    if bits & AHEAD == 0 {
+        return Some(Source::Job(Job::parse(job.try_into().ok()?, fds)?));
+    }
+    let [socket] = <[OwnedFd; 1]>::try_from(fds).ok()?;
+    Some(Source::Socket(socket))
 }
 
 /// Has a child make a user namespace with rules of its own, and answers with the namespace and the rules' mount.
@@ -420,51 +543,6 @@ fn prepare(socket: BorrowedFd<'_>, parent: Pid) -> io::Result<()> {
     rustix::stdio::dup2_stderr(&null)?;
     drop(null);
     sys::close_all_but(socket)
-}
-
-/// Bytes and descriptors that came as one datagram.
-pub(crate) type Message<const N: usize> = (Vec<u8>, Vec<OwnedFd>);
-
-pub(crate) fn send(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(Errno::INVAL);
-    }
-    loop {
-        let flags = SendFlags::NOSIGNAL;
-        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-pub(crate) fn receive<const N: usize>(socket: BorrowedFd<'_>) -> rustix::io::Result<Message<N>> {
-    let mut buffer = [0_u8; N];
-    loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let length = match rustix::net::recvmsg(socket, &mut parts, &mut control, flags) {
-            Ok(message) => message.bytes,
-            Err(Errno::INTR) => continue,
-            Err(errno) => return Err(errno),
-        };
-        let mut fds = Vec::new();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                fds.extend(rights);
-            }
-        }
-        return Ok((buffer.get(..length).unwrap_or_default().to_vec(), fds));
-    }
 }
 
 fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {

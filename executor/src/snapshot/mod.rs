@@ -9,14 +9,14 @@ mod skeleton;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rbuild_image::digest::DiffId;
 use rbuild_image::layer::{LayerStore, Rootfs};
 use rbuild_image::store::Store;
 use rbuild_sandbox::{
-    BindSource, Cgroups, Entered, Mode, Overlay, QemuDirs, Spec, Upper, Zygote, mount_points,
-    probe_overlay,
+    BindSource, Cgroups, Entered, Mode, Overlay, QemuDirs, Remains, Spec, Upper, Zygote,
+    mount_points, probe_overlay,
 };
 use rustix::fs::Stat;
 
@@ -43,6 +43,8 @@ pub struct Sandbox {
     /// Found out when the first step for another architecture runs.
     pub(crate) emulation: OnceLock<Emulation>,
     overlay: OnceLock<Overlay>,
+    /// Mounts of steps that have ended, on their way out.
+    leaving: Mutex<Vec<Remains>>,
     /// Trees that were there when a step asked: looking costs system calls for every layer of every
     /// step.
     trees: Mutex<HashMap<DiffId, PathBuf>>,
@@ -59,8 +61,25 @@ impl Sandbox {
             qemu,
             emulation: OnceLock::new(),
             overlay: OnceLock::new(),
+            leaving: Mutex::default(),
             trees: Mutex::default(),
         }
+    }
+
+    /// Lets the mounts of a step that has ended go while other things are done.
+    pub(crate) fn leave(&self, remains: Remains) {
+        self.leaving().push(remains);
+    }
+
+    /// Waits until the mounts of steps that have ended are gone: a directory must not be the upper one of one overlay
+    /// and a lower one of another.
+    pub(crate) fn settle(&self) {
+        let leaving = std::mem::take(&mut *self.leaving());
+        drop(leaving);
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Remains>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The trees of the layers `parent`, made where they are missing.

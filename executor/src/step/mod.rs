@@ -123,7 +123,11 @@ pub(crate) fn resolve(
                 StepKind::Files(files) => files::resolve(&context, files)?,
                 StepKind::Local { context: name } => files::resolve_local(&context, name)?,
                 StepKind::Workdir(workdir) => workdir::resolve(&context, workdir)?,
-                StepKind::Run(run) => run::resolve(&context, run)?,
+                StepKind::Run(run) => {
+                    let resolved = run::resolve(&context, run)?;
+                    shared.runs.count();
+                    resolved
+                }
                 StepKind::Scratch | StepKind::Image(_) => unreachable!("matched above"),
             };
             (parent.with(&record), cached, Some(record.diff_id))

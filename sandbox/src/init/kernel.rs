@@ -8,7 +8,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::root::{NewRoot, open_target};
+use super::limits;
+use super::root::{Staging, open_target};
 use crate::files::{INERT, Reach, attach, clone_of, new_mount, open_beneath, open_directory, stat};
 use crate::spec::Spec;
 use crate::status::{Doing as _, Failure, ignore};
@@ -53,17 +54,118 @@ const HIDDEN_IN_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 /// Files and directories of `/proc` that change the machine; they are made read-only.
 const READ_ONLY_IN_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
+/// What of a specification decides how these file systems look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traits {
+    privileged: bool,
+    fake_ownership: bool,
+    /// Bytes of `/dev/shm`.
+    shm_size: u64,
+}
+
+impl Traits {
+    /// Length of [`Traits::to_bytes`].
+    pub(crate) const LENGTH: usize = 10;
+
+    pub(crate) fn of(spec: &Spec) -> Self {
+        Self {
+            privileged: spec.privileged,
+            fake_ownership: spec.fake_ownership,
+            shm_size: spec.shm_size,
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        let [privileged, fake_ownership, size @ ..] = &mut bytes;
+        *privileged = self.privileged.into();
+        *fake_ownership = self.fake_ownership.into();
+        *size = self.shm_size.to_le_bytes();
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        let [privileged, fake_ownership, size @ ..] = bytes;
+        Self {
+            privileged: privileged != 0,
+            fake_ownership: fake_ownership != 0,
+            shm_size: u64::from_le_bytes(size),
+        }
+    }
+}
+
+/// The three file systems with all that is mounted in them, not attached anywhere yet. They need nothing of the step's
+/// but its namespaces, so they can be there before it.
+#[derive(Debug)]
+pub(super) struct Mounts {
+    pub proc: Proc,
+    pub sys: OwnedFd,
+    pub dev: OwnedFd,
+    is_sys_writable: bool,
+}
+
+impl Mounts {
+    /// Mounts them, and takes out of sight what a step must not see.
+    pub(super) fn make(
+        traits: Traits,
+        may_share_proc: bool,
+        own_pid_max: bool,
+    ) -> Result<Self, Failure> {
+        let nodes = open_nodes()?;
+        // Only what is attached can have other mounts in it. The area covers a part of the host, so it goes again.
+        let staging = Staging::new()?;
+        let mut proc = mount_proc(&staging, may_share_proc)?;
+        let sys = mount_sys(&staging, traits.privileged)?;
+        let dev = mount_dev(&staging, traits, &nodes)?;
+        // A shared one is read-only; the limit of the user's processes is there still.
+        if own_pid_max && !proc.is_shared {
+            proc.pid_max = Some(limits::open_pid_max(proc.fd.as_fd())?);
+        }
+        if !traits.privileged {
+            hide(&staging, &proc, sys.as_fd(), nodes.null.as_fd())?;
+        }
+        let detached = |mount: &OwnedFd| {
+            let as_it_is = MountAttrFlags::empty();
+            clone_of(mount.as_fd(), as_it_is, Reach::WithMountsBelow)
+        };
+        proc.fd = detached(&proc.fd)?;
+        let mounts = Self {
+            proc,
+            sys: detached(&sys)?,
+            dev: detached(&dev)?,
+            is_sys_writable: traits.privileged,
+        };
+        staging.remove()?;
+        Ok(mounts)
+    }
+
+    /// Attaches them where they belong in `root`.
+    pub(super) fn attach(&self, root: BorrowedFd<'_>) -> Result<(), Failure> {
+        let mounts = [
+            ("proc", &self.proc.fd),
+            ("sys", &self.sys),
+            ("dev", &self.dev),
+        ];
+        for (name, mount) in mounts {
+            let target = open_target(root, name, OFlags::DIRECTORY)?;
+            attach(mount.as_fd(), target.as_fd()).doing(|| format!("attach /{name}"))?;
+        }
+        mount_cgroup(&self.sys, sys_attributes(self.is_sys_writable));
+        Ok(())
+    }
+}
+
 /// The host's device nodes, opened and verified.
 #[derive(Debug)]
-pub(super) struct Nodes {
+struct Nodes {
     /// `/dev/null`.
-    pub null: OwnedFd,
+    null: OwnedFd,
     /// The others that there are, `null` again among them.
     all: Vec<(&'static str, OwnedFd)>,
 }
 
 /// Opens the host's device nodes, and checks by number that each is what its name says.
-pub(super) fn open_nodes() -> Result<Nodes, Failure> {
+fn open_nodes() -> Result<Nodes, Failure> {
     let mut all = Vec::new();
     for (name, major, minor) in NODES {
         let opening = || format!("open the device /dev/{name}");
@@ -102,6 +204,8 @@ pub(super) struct Proc {
     pub fd: OwnedFd,
     /// Whether it is the one that this program sees, and not of the step's own pid namespace.
     pub is_shared: bool,
+    /// The highest pid, opened for writing, where that is the pid namespace's own.
+    pub pid_max: Option<OwnedFd>,
 }
 
 /// Mounts a `/proc` of the step's own pid namespace.
@@ -110,8 +214,7 @@ pub(super) struct Proc {
 /// `may_share`, the step gets the one that is seen here, with all that covers parts of it, for reading only. Its
 /// numbers of processes are not the step's own, but `/proc/self` is right. What must keep steps from each other's
 /// processes is Landlock then, which counts every step as somebody else.
-pub(super) fn mount_proc(root: BorrowedFd<'_>, may_share: bool) -> Result<Proc, Failure> {
-    let target = open_target(root, "proc", OFlags::DIRECTORY)?;
+fn mount_proc(staging: &Staging, may_share: bool) -> Result<Proc, Failure> {
     let (fd, is_shared) = match new_mount("proc", &[], INERT) {
         Err(Errno::PERM) if may_share => {
             let host = open_directory("/proc".as_ref())?;
@@ -128,8 +231,12 @@ pub(super) fn mount_proc(root: BorrowedFd<'_>, may_share: bool) -> Result<Proc, 
         }
         result => (result.doing(|| String::from("mount /proc"))?, false),
     };
-    attach(fd.as_fd(), target.as_fd()).doing(|| String::from("attach /proc"))?;
-    Ok(Proc { fd, is_shared })
+    staging.attach(fd.as_fd(), "proc")?;
+    Ok(Proc {
+        fd,
+        is_shared,
+        pid_max: None,
+    })
 }
 
 const HIDDEN_HERE: &str = "\
@@ -137,12 +244,8 @@ mount /proc (parts of this machine's own /proc are hidden, as in containers, and
 start the container with --security-opt systempaths=unconfined, or with podman --security-opt unmask=ALL)";
 
 /// Mounts `/sys`: a fresh one where the network namespace is ours to show, else the host's.
-pub(super) fn mount_sys(root: BorrowedFd<'_>, is_writable: bool) -> Result<OwnedFd, Failure> {
-    let target = open_target(root, "sys", OFlags::DIRECTORY)?;
-    let mut attributes = INERT;
-    if !is_writable {
-        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
-    }
+fn mount_sys(staging: &Staging, is_writable: bool) -> Result<OwnedFd, Failure> {
+    let attributes = sys_attributes(is_writable);
     let mount = match new_mount("sysfs", &[], attributes) {
         Err(Errno::PERM | Errno::ACCESS | Errno::BUSY) => {
             let host = open_directory("/sys".as_ref())?;
@@ -150,12 +253,20 @@ pub(super) fn mount_sys(root: BorrowedFd<'_>, is_writable: bool) -> Result<Owned
         }
         result => result.doing(|| String::from("mount /sys"))?,
     };
-    attach(mount.as_fd(), target.as_fd()).doing(|| String::from("attach /sys"))?;
-    mount_cgroup(&mount, attributes);
+    staging.attach(mount.as_fd(), "sys")?;
     Ok(mount)
 }
 
-/// Shows the step's own control group, from which programs read their limits. Without version 2 there is none.
+fn sys_attributes(is_writable: bool) -> MountAttrFlags {
+    if is_writable {
+        INERT
+    } else {
+        INERT | MountAttrFlags::MOUNT_ATTR_RDONLY
+    }
+}
+
+/// Shows the step's own control group, from which programs read their limits. Without version 2 there is none. To be
+/// called when the process is in its group.
 fn mount_cgroup(sys: &OwnedFd, attributes: MountAttrFlags) {
     const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
     let Ok(host) = rustix::fs::statfs("/sys/fs/cgroup") else {
@@ -172,16 +283,11 @@ fn mount_cgroup(sys: &OwnedFd, attributes: MountAttrFlags) {
 }
 
 /// Mounts a `/dev` with the usual nodes, links, pseudo-terminals, shared memory and message queues.
-pub(super) fn mount_dev(
-    root: BorrowedFd<'_>,
-    spec: &Spec,
-    nodes: &Nodes,
-) -> Result<OwnedFd, Failure> {
-    let target = open_target(root, "dev", OFlags::DIRECTORY)?;
+fn mount_dev(staging: &Staging, traits: Traits, nodes: &Nodes) -> Result<OwnedFd, Failure> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let dev = new_mount("tmpfs", &[("mode", "0755"), ("size", "64m")], attributes)
         .doing(|| String::from("mount /dev"))?;
-    attach(dev.as_fd(), target.as_fd()).doing(|| String::from("attach /dev"))?;
+    staging.attach(dev.as_fd(), "dev")?;
 
     for (name, node) in &nodes.all {
         let making = || format!("show the device /dev/{name}");
@@ -196,14 +302,14 @@ pub(super) fn mount_dev(
         rustix::fs::symlinkat(points_to, &dev, name).doing(|| format!("make /dev/{name}"))?;
     }
     // With one mapped id there is no group 5 (tty), which is the usual owner.
-    let group = if spec.fake_ownership { "0" } else { "5" };
+    let group = if traits.fake_ownership { "0" } else { "5" };
     let pts = [
         ("newinstance", ""),
         ("ptmxmode", "0666"),
         ("mode", "0620"),
         ("gid", group),
     ];
-    let size = spec.shm_size.to_string();
+    let size = traits.shm_size.to_string();
     below_dev(
         &dev,
         "pts",
@@ -261,11 +367,16 @@ fn new_devpts(options: &[(&str, &str)], attributes: MountAttrFlags) -> rustix::i
 }
 
 /// Covers what tells about the machine, and makes read-only what changes it.
-pub(super) fn hide(new: &NewRoot) -> Result<(), Failure> {
+fn hide(
+    staging: &Staging,
+    proc: &Proc,
+    sys: BorrowedFd<'_>,
+    null: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     let places = HIDDEN_IN_PROC
         .iter()
-        .map(|path| (&new.proc.fd, "/proc", path))
-        .chain(HIDDEN_IN_SYS.iter().map(|path| (&new.sys, "/sys", path)));
+        .map(|path| (proc.fd.as_fd(), "/proc", path))
+        .chain(HIDDEN_IN_SYS.iter().map(|path| (sys, "/sys", path)));
     for (tree, name, path) in places {
         let hiding = || format!("hide {name}/{path}");
         let target = match open_beneath(tree, path) {
@@ -274,19 +385,18 @@ pub(super) fn hide(new: &NewRoot) -> Result<(), Failure> {
         };
         let kind = FileType::from_raw_mode(stat(target.as_fd()).doing(hiding)?.st_mode);
         let cover = if kind == FileType::Directory {
-            new.staging
-                .mount_of("empty", INERT | MountAttrFlags::MOUNT_ATTR_RDONLY)?
+            staging.mount_of("empty", INERT | MountAttrFlags::MOUNT_ATTR_RDONLY)?
         } else {
-            clone_of(new.null.as_fd(), MountAttrFlags::empty(), Reach::ThisOnly)?
+            clone_of(null, MountAttrFlags::empty(), Reach::ThisOnly)?
         };
         attach(cover.as_fd(), target.as_fd()).doing(hiding)?;
     }
-    if new.proc.is_shared {
+    if proc.is_shared {
         return Ok(()); // all of it is read-only
     }
     for path in READ_ONLY_IN_PROC {
         let changing = || format!("make /proc/{path} read-only");
-        let target = match open_beneath(&new.proc.fd, path) {
+        let target = match open_beneath(&proc.fd, path) {
             Err(Errno::NOENT) => continue,
             result => result.doing(changing)?,
         };

@@ -1,6 +1,6 @@
 //! How much a step may use.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process as rp;
@@ -15,21 +15,25 @@ const NOFILE: (u64, u64) = (1024, 524_288);
 /// The kernel accepts no smaller limit of pids than this.
 const MIN_PID_MAX: u32 = 301;
 
-/// Limits the number of tasks by the pid namespace's highest pid, through the step's own `/proc`.
+/// Opens the pid namespace's highest pid in the step's own `/proc`, for [`limit_tasks`].
 ///
 /// Only for kernels where that limit is the namespace's own (Linux 6.14): before, it is the machine's.
-pub(super) fn limit_tasks(proc: BorrowedFd<'_>, max_tasks: u32) -> Result<(), Failure> {
-    let limiting = || format!("limit the step to {max_tasks} tasks");
-    let file = rustix::fs::openat2(
+pub(super) fn open_pid_max(proc: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+    rustix::fs::openat2(
         proc,
         "sys/kernel/pid_max",
         OFlags::WRONLY | OFlags::CLOEXEC,
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
     )
-    .doing(limiting)?;
+    .doing(|| String::from("open the limit of the step's tasks"))
+}
+
+/// Limits the number of tasks by what [`open_pid_max`] opened.
+pub(super) fn limit_tasks(pid_max: BorrowedFd<'_>, max_tasks: u32) -> Result<(), Failure> {
     let value = max_tasks.max(MIN_PID_MAX).to_string();
-    rustix::io::write(&file, value.as_bytes()).doing(limiting)?;
+    rustix::io::write(pid_max, value.as_bytes())
+        .doing(|| format!("limit the step to {max_tasks} tasks"))?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Pid 1 of a step, from its first instruction to its last.
 //!
-//! It assembles the root, starts the program and then does nothing but wait. It keeps its capabilities, so the
+//! It mounts what every step needs, waits for its step if there is none yet, assembles the root, starts the program and
+//! then does nothing but wait. It keeps its capabilities, so the
 //! program can neither trace it nor look into its files; everything that could lead out of the root is closed before
 //! the program starts, but for where [`owners`] are recorded.
 
@@ -12,6 +13,8 @@ mod payload;
 mod reap;
 mod root;
 
+pub(crate) use kernel::Traits;
+
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +25,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
+use crate::datagram::receive;
 use crate::idmap::initial_user_namespace;
 use crate::seccomp::{self, Ownership};
 use crate::spec::{Network, Privileges, Spec};
@@ -120,6 +124,15 @@ fn at_least(release: &str, major: u32, minor: u32) -> bool {
     (first, second) >= (major, minor)
 }
 
+/// Where pid 1 gets its step from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// It is here.
+    Job(Job),
+    /// It comes through this socket, see [`Job::receive`]. If nothing comes, there is no step.
+    Socket(OwnedFd),
+}
+
 /// What a step comes with: its specification and the pipes to the building process.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -138,14 +151,74 @@ pub(crate) struct Job {
     pub groups: Vec<OwnedFd>,
 }
 
+impl Job {
+    /// Bit of the first byte: a fifth descriptor comes along, [`Job::namespace`]. The second byte says how many of the
+    /// descriptors, the last ones, are entrances of control groups; there is one for each hierarchy, and no kernel has
+    /// more than 14.
+    pub(crate) const IN_NAMESPACE: u8 = 1;
+
+    /// Reads what came as one message. `None` if the descriptors are not those that the bytes speak of: better no step
+    /// than one in the wrong place.
+    pub(crate) fn parse([bits, n_groups]: [u8; 2], fds: Vec<OwnedFd>) -> Option<Self> {
+        let mut fds = fds.into_iter();
+        let (content, stdout, stderr, status) =
+            (fds.next()?, fds.next()?, fds.next()?, fds.next()?);
+        let namespace = match bits & Self::IN_NAMESPACE {
+            0 => None,
+            _ => Some(fds.next()?),
+        };
+        let groups: Vec<OwnedFd> = fds.collect();
+        (groups.len() == usize::from(n_groups)).then_some(Self {
+            content,
+            stdout,
+            stderr,
+            status,
+            namespace,
+            groups,
+        })
+    }
+
+    /// Waits for the job on a socket. `None`: it was closed, nobody needs this process.
+    fn receive(socket: &OwnedFd) -> Option<Self> {
+        let (bytes, fds) = receive::<2>(socket.as_fd()).ok()?;
+        Self::parse(bytes.try_into().ok()?, fds)
+    }
+}
+
 /// Lives pid 1's life. To be called in the process that [`sys::clone_process`] made, with [`NAMESPACES`].
-pub(crate) fn run(single: SingleThread, host: &Host, job: Job) -> ! {
+pub(crate) fn run(single: SingleThread, host: &Host, traits: Traits, source: Source) -> ! {
     // A panic must not unwind into what was copied from the helper.
-    let life = AssertUnwindSafe(|| live(single, host, job));
+    let life = AssertUnwindSafe(|| live(single, host, traits, source));
     sys::exit_now(catch_unwind(life).unwrap_or(NOT_STARTED))
 }
 
-fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
+fn live(single: SingleThread, host: &Host, traits: Traits, source: Source) -> i32 {
+    if die_with_parent().is_err() {
+        return NOT_STARTED;
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Blocked from the beginning, so that no wish to terminate and no end of a process is missed.
+    let watched = SignalSet::of(&reap::WATCHED);
+    let ready = watched
+        .block()
+        .doing(|| String::from("block signals"))
+        .and_then(|()| kernel::Mounts::make(traits, host.scopes, host.own_pid_max));
+    let job = match source {
+        Source::Job(job) => job,
+        Source::Socket(socket) => match Job::receive(&socket) {
+            Some(job) => job,
+            None => return NOT_STARTED,
+        },
+    };
+    work(single, host, (&watched, ready), job)
+}
+
+fn work(
+    single: SingleThread,
+    host: &Host,
+    (watched, ready): (&SignalSet, Result<kernel::Mounts, Failure>),
+    job: Job,
+) -> i32 {
     let Job {
         content,
         stdout,
@@ -154,15 +227,14 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
         namespace,
         groups,
     } = job;
-    if tie_to_parent(status.as_fd()).is_err() {
-        return NOT_STARTED;
+    if !has_reader(status.as_fd()) {
+        return NOT_STARTED; // the building process is gone
     }
-    // Blocked from the beginning, so that no wish to terminate and no end of a process is missed.
-    let watched = SignalSet::of(&reap::WATCHED);
-    let blocked = watched.block().doing(|| String::from("block signals"));
-    let started = blocked
-        .and_then(|()| enter_groups(single, groups))
-        .and_then(|()| prepare(host, content))
+    let started = ready
+        .and_then(|mounts| {
+            enter_groups(single, groups)?;
+            prepare(content, mounts)
+        })
         .and_then(|(spec, root)| {
             let owners = match host.asking_filter(&spec) {
                 Some(filter) => Some((filter, socket_pair()?)),
@@ -182,7 +254,7 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
                     owners,
                     scopes: host.scopes && !spec.privileged,
                     privileges: host.privileges,
-                    dev: root.dev.as_fd(),
+                    dev: root.kernel.dev.as_fd(),
                     stdout: stdout.as_fd(),
                     stderr: stderr.as_fd(),
                     namespace: namespace.as_ref().map(|fd| fd.as_fd()),
@@ -211,7 +283,7 @@ fn live(single: SingleThread, host: &Host, job: Job) -> i32 {
             let answer = |listener: &OwnedFd| answer_calls(single, &spec, &root, listener);
             // What a privileged program did with its root is its own affair.
             let sealed = (!spec.privileged).then_some(root.root.as_fd());
-            reap::until_end_of(pid, &watched, sealed, status.as_fd(), asked, answer)
+            reap::until_end_of(pid, watched, sealed, status.as_fd(), asked, answer)
         }
         Err(failure) => {
             Status::Setup(failure).send(status.as_fd());
@@ -249,17 +321,12 @@ fn answer_calls(single: SingleThread, spec: &Spec, root: &root::NewRoot, listene
 }
 
 /// Everything up to the program's own process.
-fn prepare(host: &Host, content: OwnedFd) -> Result<(Spec, root::NewRoot), Failure> {
+fn prepare(content: OwnedFd, mut mounts: kernel::Mounts) -> Result<(Spec, root::NewRoot), Failure> {
     let spec = read_spec(content)?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let root = root::assemble(&spec, host.scopes)?;
-    // A shared one is read-only; the limit of the user's processes is there still.
-    if host.own_pid_max && spec.max_tasks > 0 && !root.proc.is_shared {
-        limits::limit_tasks(root.proc.fd.as_fd(), spec.max_tasks)?;
+    if let Some(pid_max) = mounts.proc.pid_max.take().filter(|_| spec.max_tasks > 0) {
+        limits::limit_tasks(pid_max.as_fd(), spec.max_tasks)?;
     }
-    if !spec.privileged {
-        kernel::hide(&root)?;
-    }
+    let root = root::assemble(&spec, mounts)?;
     root::enter(&root)?;
     rustix::system::sethostname(spec.hostname.as_bytes())
         .doing(|| format!("set the host name {}", spec.hostname))?;
@@ -271,25 +338,24 @@ fn prepare(host: &Host, content: OwnedFd) -> Result<(Spec, root::NewRoot), Failu
     Ok((spec, root))
 }
 
-/// Has the kernel end this process with the building process, and makes sure that that one still lives.
-fn tie_to_parent(status: BorrowedFd<'_>) -> io::Result<()> {
+/// Has the kernel end this process with the building process.
+fn die_with_parent() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_name(c"rbuild-init")?;
-    // The parent is outside of the pid namespace, so getppid cannot tell; its end of the pipe can.
+    Ok(())
+}
+
+/// Whether the building process, which may have died before [`die_with_parent`], still lives: it is outside of the pid
+/// namespace, so getppid cannot tell, but its end of the pipe can.
+fn has_reader(status: BorrowedFd<'_>) -> bool {
     let mut poll = [PollFd::from_borrowed_fd(status, PollFlags::empty())];
-    rustix::event::poll(
-        &mut poll,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }),
-    )?;
-    let gone = poll.iter().any(|fd| fd.revents().contains(PollFlags::ERR));
-    if gone {
-        Err(io::ErrorKind::BrokenPipe.into())
-    } else {
-        Ok(())
-    }
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let polled = rustix::event::poll(&mut poll, Some(&at_once));
+    let is_gone = poll.iter().any(|fd| fd.revents().contains(PollFlags::ERR));
+    polled.is_ok() && !is_gone
 }
 
 fn read_spec(content: OwnedFd) -> Result<Spec, Failure> {

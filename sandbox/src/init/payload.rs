@@ -10,11 +10,11 @@ use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
 use super::limits;
+use crate::datagram::send;
 use crate::files::open_inside;
 use crate::spec::{DEFAULT_PATH, Privileges, Spec};
 use crate::status::{Doing as _, Failure, Status, ignore};
 use crate::sys::{self, SignalSet, notify};
-use crate::zygote::send;
 
 /// What Docker leaves to a container's root.
 const CAPABILITIES: CapabilitySet = CapabilitySet::AUDIT_WRITE

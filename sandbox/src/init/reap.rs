@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::mount::MountAttrFlags;
 use rustix::process::{WaitOptions, WaitStatus};
 
+use crate::datagram::receive;
 use crate::status::{Doing as _, Failure, Status, ignore};
 use crate::sys::{self, SignalSet, notify};
-use crate::zygote::receive;
 
 /// The signals that pid 1 takes one by one: deaths, and what the building process sends for the program.
 pub(super) const WATCHED: [i32; 5] = [

@@ -20,16 +20,8 @@ use crate::status::{Doing as _, Failure};
 pub(super) struct NewRoot {
     /// The root itself.
     pub root: OwnedFd,
-    /// Its `/proc`.
-    pub proc: kernel::Proc,
-    /// Its `/sys`.
-    pub sys: OwnedFd,
-    /// Its `/dev`.
-    pub dev: OwnedFd,
-    /// The host's `/dev/null`.
-    pub null: OwnedFd,
-    /// Where the parts were put together.
-    pub staging: Staging,
+    /// Its `/proc`, `/sys` and `/dev`.
+    pub kernel: kernel::Mounts,
     /// Where an overlay's changes land, for [`super::owners`].
     pub upper: Option<OwnedFd>,
     /// What [`Spec::owner_journal`] names.
@@ -42,30 +34,24 @@ pub(super) struct NewRoot {
 pub(super) struct Staging {
     /// Its root.
     pub fd: OwnedFd,
+    /// The directory that it covers.
+    point: &'static str,
 }
 
 /// Puts the root together: the file system, the kernel's file systems, the step's own mounts.
 ///
 /// What is needed from the host is opened first, because the staging area covers some of it.
-pub(super) fn assemble(spec: &Spec, may_share_proc: bool) -> Result<NewRoot, Failure> {
-    let nodes = kernel::open_nodes()?;
+pub(super) fn assemble(spec: &Spec, kernel: kernel::Mounts) -> Result<NewRoot, Failure> {
     let sources = mounts::open_sources(spec)?;
     let system = open_root(&spec.root)?;
     let (upper, journal) = open_records(spec)?;
     let staging = Staging::new()?;
     let root = system.mount(&staging)?;
-    let proc = kernel::mount_proc(root.as_fd(), may_share_proc)?;
-    let sys = kernel::mount_sys(root.as_fd(), spec.privileged)?;
-    let dev = kernel::mount_dev(root.as_fd(), spec, &nodes)?;
+    kernel.attach(root.as_fd())?;
     mounts::attach_all(&staging, root.as_fd(), sources, spec.fake_ownership)?;
-    let null = nodes.null;
     Ok(NewRoot {
         root,
-        proc,
-        sys,
-        dev,
-        null,
-        staging,
+        kernel,
         upper,
         journal,
     })
@@ -146,15 +132,29 @@ impl System {
 }
 
 impl Staging {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         let making = || String::from("mount a staging area in memory");
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         let fd = new_mount("tmpfs", &[("mode", "0700")], attributes).doing(making)?;
-        let (_, point) = staging_point()?;
-        attach(fd.as_fd(), point.as_fd()).doing(making)?;
-        let staging = Self { fd };
+        let (point, covered) = staging_point()?;
+        attach(fd.as_fd(), covered.as_fd()).doing(making)?;
+        let staging = Self { fd, point };
         staging.directory("empty")?;
         Ok(staging)
+    }
+
+    /// Attaches a mount to a new directory in here.
+    pub(super) fn attach(&self, mount: BorrowedFd<'_>, name: &str) -> Result<(), Failure> {
+        self.directory(name)?;
+        let attaching = || format!("attach /{name} in the staging area");
+        let target = open_beneath(&self.fd, name).doing(attaching)?;
+        attach(mount, target.as_fd()).doing(attaching)
+    }
+
+    /// Takes the area away, and with it what is attached in it; the directory that it covered is there again.
+    pub(super) fn remove(self) -> Result<(), Failure> {
+        unmount(self.point, UnmountFlags::DETACH)
+            .doing(|| String::from("take the staging area away"))
     }
 
     /// Makes a directory.

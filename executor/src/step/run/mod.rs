@@ -106,7 +106,11 @@ fn execute(
         None => None,
     };
     let process = (spec, group.as_ref());
+    sandbox.settle();
     let running = sandbox.spawn(build.plan, platform, process, stdout_end, stderr_end)?;
+    if context.shared.runs.is_another_to_come() {
+        sandbox.zygote.prepare(spec, group.as_ref());
+    }
     let mut output = Output::new(context, &mask);
     let finished = output.forward(stdout, stderr);
     if !finished? {
@@ -114,9 +118,15 @@ fn execute(
         running.wait()?;
         return Err(StepError::Cancelled);
     }
-    let ended = running
-        .wait()
+    let (ended, remains) = running
+        .wait_for_program()
         .map_err(|error| sandbox.explain(build.plan, platform, error))?;
+    if group.is_some() || spec.privileged {
+        // Of a group that is still in use, or a root that its program may still have mounted elsewhere.
+        remains.wait()?;
+    } else {
+        sandbox.leave(remains);
+    }
     let exceeded = group.as_ref().and_then(StepGroup::exceeded);
     let code = match ended {
         Exit::Code(0) => {

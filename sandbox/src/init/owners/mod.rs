@@ -80,8 +80,8 @@ impl Keeper {
             records: Records::new(files, journal),
             identities: Identities::new(Identity::new(spec.uid, spec.gid, &spec.groups)),
             is_only_devices: !spec.fake_ownership,
-            proc: new.proc.fd.try_clone()?,
-            is_proc_shared: new.proc.is_shared,
+            proc: new.kernel.proc.fd.try_clone()?,
+            is_proc_shared: new.kernel.proc.is_shared,
             root,
             has_chroots: false,
         };
