@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use rbuild_image::platform::Platform;
 use rbuild_planner::{Plan, StepKind};
 use rbuild_sandbox::{
-    Architecture, Binfmt, Entered, MachineRules, QemuDirs, Running, SandboxError, Spec, StepGroup,
-    Zygote,
+    Architecture, Binfmt, Entered, MAX_AFTER, MachineRules, QemuDirs, Remains, Running,
+    SandboxError, Spec, StepGroup, Surroundings, Zygote,
 };
 
 use crate::error::StepError;
@@ -102,12 +102,20 @@ impl Sandbox {
         (spec, group): (&Spec, Option<&StepGroup>),
         stdout: OwnedFd,
         stderr: OwnedFd,
-    ) -> Result<Running, StepError> {
+    ) -> Result<(Running, Vec<Remains>), StepError> {
         let rules = match foreign(platform) {
             Some(_) => self.emulation(plan).rules.as_ref(),
             None => None,
         };
-        Ok(self.zygote.spawn_in(group, rules, spec, stdout, stderr)?)
+        let mut leaving = self.leaving();
+        leaving.truncate(MAX_AFTER); // it waits for the others
+        let surroundings = Surroundings {
+            group,
+            binfmt: rules,
+            after: &leaving,
+        };
+        let running = self.zygote.spawn_in(surroundings, spec, stdout, stderr)?;
+        Ok((running, leaving))
     }
 
     /// Says more about a process that could not be run where that is because of its platform.

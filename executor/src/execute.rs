@@ -235,7 +235,7 @@ pub fn execute(
         on_event,
     );
     if let Ok(sandbox) = build.sandbox {
-        sandbox.settle();
+        drop(sandbox.leaving()); // what they are made of goes with the workspace
     }
     shared.contexts.save(build);
     let roots = result?;

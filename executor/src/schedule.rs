@@ -1,13 +1,14 @@
-//! Which step runs when: a coordinator on the calling thread, workers that do the steps.
+//! Which step runs when: workers that do the steps, and the calling thread, which passes their events on.
 //!
-//! A step is ready once all its inputs have their results. Workers take ready steps from one
-//! queue; they are started as work appears, up to the limit, so that a build of one line of steps
-//! has one. The first failure cancels what runs and what waits.
+//! A step is ready once all its inputs have their results. Who finishes a step goes on with one that it made ready, and
+//! leaves the others to workers that have nothing to do or are started for them, up to the limit: a build of one line
+//! of steps has one worker, which never waits for anybody. The first failure cancels what runs and what waits.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use rbuild_planner::{Plan, StepId};
@@ -35,17 +36,10 @@ impl<E: Into<StepError>> From<E> for Failure {
 /// What a worker is given to do for a step: the step, the results of its inputs (parent first if
 /// there is one, then the sources), and where to send events.
 pub(crate) type Work<'a, T> =
-    dyn Fn(StepId, &[T], &Sender<Message<T>>) -> Result<T, Failure> + Sync + 'a;
+    dyn Fn(StepId, &[T], &Sender<Event>) -> Result<T, Failure> + Sync + 'a;
 
-/// From the workers to the coordinator.
-pub(crate) enum Message<T> {
-    /// Goes to the caller as it is.
-    Event(Event),
-    /// A step has ended.
-    Done(StepId, Result<T, Failure>, Duration),
-}
-
-/// Runs `work` for every step of the plan after its inputs; returns the results by step index.
+/// Runs `work` for every step of the plan after its inputs; returns the results by step index. `on_event` is called on
+/// this thread.
 ///
 /// # Errors
 /// The first failure, or [`BuildError::Cancelled`].
@@ -56,62 +50,26 @@ pub(crate) fn run_all<T: Clone + Send + Sync>(
     work: &Work<'_, T>,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Vec<Option<T>>, BuildError> {
-    let queue = Queue::default();
-    let (sender, messages) = mpsc::channel();
-    let mut state = State::new(plan);
-    let mut failure = None;
+    let (sender, events) = mpsc::channel();
+    let board = Board {
+        state: Mutex::new(State::new(plan)),
+        changed: Condvar::new(),
+        max_workers: jobs.max(1),
+        cancel,
+        work,
+    };
     std::thread::scope(|scope| {
-        let mut n_workers = 0;
-        let mut n_open = 0;
-        for step in state.initially_ready() {
-            queue.push(state.assignment(step));
-            n_open += 1;
+        board.start(scope, &sender);
+        drop(sender);
+        // Until the last worker is gone.
+        for event in events {
+            on_event(event);
         }
-        while n_open > 0 {
-            while n_workers < jobs.max(1).min(n_open) {
-                let (queue, sender) = (&queue, sender.clone());
-                scope.spawn(move || worker(queue, cancel, work, &sender));
-                n_workers += 1;
-            }
-            let Ok(message) = messages.recv() else { break };
-            let (step, result, duration) = match message {
-                Message::Event(event) => {
-                    on_event(event);
-                    continue;
-                }
-                Message::Done(step, result, duration) => (step, result, duration),
-            };
-            n_open -= 1;
-            match result {
-                Ok(value) => {
-                    for ready in state.finish(step, value) {
-                        if failure.is_none() && !cancel.is_cancelled() {
-                            queue.push(state.assignment(ready));
-                            n_open += 1;
-                        }
-                    }
-                }
-                Err(Failure { argument, source }) => {
-                    let stopped = cancel.is_cancelled() && is_cancellation(&source);
-                    if stopped {
-                        on_event(Event::Cancelled { step });
-                    } else {
-                        on_event(Event::Failed {
-                            step,
-                            message: source.to_string(),
-                            duration,
-                        });
-                        failure.get_or_insert((step, argument, source));
-                    }
-                    n_open -= queue.clear();
-                    cancel.cancel();
-                }
-            }
-        }
-        queue.close();
     });
-    match failure {
-        Some((step, argument, source)) => Err(BuildError::Step {
+    let state = board.state.into_inner();
+    let state = state.unwrap_or_else(PoisonError::into_inner);
+    match state.failure {
+        Some((step, Failure { argument, source })) => Err(BuildError::Step {
             step,
             argument,
             source,
@@ -128,37 +86,153 @@ fn is_cancellation(error: &StepError) -> bool {
     )
 }
 
-fn worker<T: Clone>(
-    queue: &Queue<T>,
-    cancel: &Cancel,
-    work: &Work<'_, T>,
-    sender: &Sender<Message<T>>,
-) {
-    while let Some((step, inputs)) = queue.take() {
-        let start = Instant::now();
-        let result = if cancel.is_cancelled() {
-            Ok(Err(StepError::Cancelled.into()))
-        } else {
-            // The coordinator waits for an answer, even from a worker that meets a bug.
-            catch_unwind(AssertUnwindSafe(|| work(step, &inputs, sender)))
-        };
-        let (result, panic) = match result {
-            Ok(result) => (result, None),
-            Err(panic) => (Err(StepError::Cancelled.into()), Some(panic)),
-        };
-        // The coordinator outlives the workers.
-        drop(sender.send(Message::Done(step, result, start.elapsed())));
-        if let Some(panic) = panic {
-            resume_unwind(panic);
+/// A step with the results of its inputs.
+type Assignment<T> = (StepId, Vec<T>);
+
+/// What the workers share.
+struct Board<'a, T> {
+    state: Mutex<State<'a, T>>,
+    /// There is something to take, or nothing will come any more.
+    changed: Condvar,
+    max_workers: usize,
+    cancel: &'a Cancel,
+    work: &'a Work<'a, T>,
+}
+
+impl<'a, T: Clone + Send + Sync> Board<'a, T> {
+    fn lock(&self) -> MutexGuard<'_, State<'a, T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues the steps that need nothing, and starts the first worker.
+    fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, events: &Sender<Event>) {
+        let mut state = self.lock();
+        for step in state.initially_ready() {
+            state.open(step);
         }
+        self.man(scope, &mut state, events);
+    }
+
+    /// Starts workers for what waits, if there may be more of them.
+    fn man<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        state: &mut State<'_, T>,
+        events: &Sender<Event>,
+    ) {
+        while state.n_workers < self.max_workers.min(state.n_open) {
+            state.n_workers += 1;
+            let events = events.clone();
+            scope.spawn(move || self.live(scope, &events));
+        }
+    }
+
+    /// A worker's life.
+    fn live<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, events: &Sender<Event>) {
+        let mut next = self.take();
+        while let Some((step, inputs)) = next {
+            let start = Instant::now();
+            let result = if self.cancel.is_cancelled() {
+                Ok(Err(StepError::Cancelled.into()))
+            } else {
+                // The others wait for this step's end, even if the worker meets a bug.
+                catch_unwind(AssertUnwindSafe(|| (self.work)(step, &inputs, events)))
+            };
+            next = match result {
+                Ok(Ok(value)) => self.finish(scope, step, value, events),
+                Ok(Err(failure)) => {
+                    self.fail(step, failure, start.elapsed(), events);
+                    self.take()
+                }
+                Err(panic) => {
+                    self.fail(step, StepError::Cancelled.into(), start.elapsed(), events);
+                    resume_unwind(panic);
+                }
+            };
+        }
+    }
+
+    /// Waits for a step; `None` once all have ended.
+    fn take(&self) -> Option<Assignment<T>> {
+        let mut state = self.lock();
+        loop {
+            if state.n_open == 0 {
+                return None;
+            }
+            if let Some(item) = state.waiting.pop_front() {
+                return Some(item);
+            }
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Keeps a result. Returns what this worker goes on with, at once if there is something.
+    fn finish<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        step: StepId,
+        value: T,
+        events: &Sender<Event>,
+    ) -> Option<Assignment<T>> {
+        let mut state = self.lock();
+        let n_before = state.waiting.len();
+        for ready in state.finish(step, value) {
+            if !self.cancel.is_cancelled() {
+                state.open(ready);
+            }
+        }
+        let next = state.waiting.pop_front();
+        self.man(scope, &mut state, events);
+        let is_over = state.end_one();
+        let n_more = state.waiting.len().saturating_sub(n_before);
+        drop(state);
+        if is_over {
+            self.changed.notify_all();
+        }
+        for _ in 0..n_more {
+            self.changed.notify_one();
+        }
+        next.or_else(|| self.take())
+    }
+
+    /// Keeps the first failure, and lets nothing more begin.
+    fn fail(&self, step: StepId, failure: Failure, duration: Duration, events: &Sender<Event>) {
+        let mut state = self.lock();
+        let is_consequence = self.cancel.is_cancelled() && is_cancellation(&failure.source);
+        let event = if is_consequence {
+            Event::Cancelled { step }
+        } else {
+            Event::Failed {
+                step,
+                message: failure.source.to_string(),
+                duration,
+            }
+        };
+        if !is_consequence {
+            state.failure.get_or_insert((step, failure));
+        }
+        state.n_open -= state.waiting.len();
+        state.waiting.clear();
+        state.end_one();
+        drop(state);
+        drop(events.send(event)); // somebody listens as long as there are workers
+        self.cancel.cancel();
+        self.changed.notify_all();
     }
 }
 
-/// Which inputs each step still waits for. Owned by the coordinator.
+/// Which inputs each step still waits for, and what was found.
 struct State<'a, T> {
     plan: &'a Plan,
     n_waiting: Vec<usize>,
     results: Vec<Option<T>>,
+    /// Ready steps that nobody has taken.
+    waiting: VecDeque<Assignment<T>>,
+    /// How many steps wait or are under way.
+    n_open: usize,
+    n_workers: usize,
+    failure: Option<(StepId, Failure)>,
 }
 
 impl<'a, T: Clone> State<'a, T> {
@@ -171,7 +245,24 @@ impl<'a, T: Clone> State<'a, T> {
             plan,
             n_waiting,
             results: (0..plan.len()).map(|_| None).collect(),
+            waiting: VecDeque::new(),
+            n_open: 0,
+            n_workers: 0,
+            failure: None,
         }
+    }
+
+    /// Puts a ready step where workers find it.
+    fn open(&mut self, step: StepId) {
+        let assignment = self.assignment(step);
+        self.waiting.push_back(assignment);
+        self.n_open += 1;
+    }
+
+    /// Says that a step under way has ended. True: it was the last.
+    fn end_one(&mut self) -> bool {
+        self.n_open -= 1;
+        self.n_open == 0
     }
 
     fn initially_ready(&self) -> Vec<StepId> {
@@ -219,69 +310,4 @@ fn inputs(plan: &Plan, step: StepId) -> Vec<StepId> {
         .into_iter()
         .chain(plan.sources(step))
         .collect()
-}
-
-/// What waits in a queue, and whether nothing more will come.
-struct QueueState<T> {
-    waiting: VecDeque<(StepId, Vec<T>)>,
-    is_closed: bool,
-}
-
-/// Ready steps with their inputs' results.
-struct Queue<T> {
-    state: Mutex<QueueState<T>>,
-    changed: Condvar,
-}
-
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
-        Self {
-            state: Mutex::new(QueueState {
-                waiting: VecDeque::new(),
-                is_closed: false,
-            }),
-            changed: Condvar::new(),
-        }
-    }
-}
-
-impl<T> Queue<T> {
-    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, item: (StepId, Vec<T>)) {
-        self.lock().waiting.push_back(item);
-        self.changed.notify_one();
-    }
-
-    /// Drops what waits; returns how many there were.
-    fn clear(&self) -> usize {
-        let mut state = self.lock();
-        let n_dropped = state.waiting.len();
-        state.waiting.clear();
-        n_dropped
-    }
-
-    fn close(&self) {
-        self.lock().is_closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for a step; `None` once the queue is closed.
-    fn take(&self) -> Option<(StepId, Vec<T>)> {
-        let mut state = self.lock();
-        loop {
-            if let Some(item) = state.waiting.pop_front() {
-                return Some(item);
-            }
-            if state.is_closed {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
 }

@@ -52,4 +52,4 @@ pub use spec::{
     BindSource, MAX_TASKS, Mount, MountKind, Network, Privileges, Resource, Rlimit, Root, Spec,
     TargetKind, Upper, mount_points,
 };
-pub use zygote::{Zygote, hide_memory};
+pub use zygote::{MAX_AFTER, Surroundings, Zygote, hide_memory};

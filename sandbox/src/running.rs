@@ -154,6 +154,11 @@ impl Remains {
         self.end().map(drop)
     }
 
+    /// What becomes readable when they are gone.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(|pidfd| pidfd.as_fd())
+    }
+
     /// Waits for the end of pid 1, once.
     fn end(&mut self) -> Result<Option<Exit>, SandboxError> {
         let Some(pidfd) = self.0.take() else {

@@ -27,7 +27,7 @@ use crate::explain;
 use crate::foreign::{Binfmt, mount_here};
 use crate::idmap::{Helper, Map};
 use crate::init::{self, Host, Job, Source, Traits};
-use crate::running::Running;
+use crate::running::{Remains, Running};
 use crate::spec::{Network, Privileges, Spec};
 use crate::status::ignore;
 use crate::sys::{self, Cloned, Fork, SingleThread};
@@ -43,7 +43,10 @@ const AHEAD: u8 = 4;
 const MAKE_NAMESPACE: u8 = 8;
 
 /// Bytes of a request: its bits, the [`Traits`] of the step, those of [`Job::parse`].
-const REQUEST: usize = 1 + Traits::LENGTH + 2;
+const REQUEST: usize = 1 + Traits::LENGTH + Job::HEAD;
+
+/// How many ended steps [`Zygote::spawn_in`] can wait for.
+pub const MAX_AFTER: usize = Job::MAX_AFTER;
 
 /// What a pid 1 has to be for a step, as a request says it.
 type Kind = (u8, Traits);
@@ -77,6 +80,18 @@ struct Ahead {
     socket: OwnedFd,
     /// Its process; `None` as long as the answer was not read.
     process: Option<Process>,
+}
+
+/// What a step has to do with outside of itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Surroundings<'a> {
+    /// The control group that is to be its own.
+    pub group: Option<&'a StepGroup>,
+    /// The rules for programs of other architectures that hold there.
+    pub binfmt: Option<&'a Binfmt>,
+    /// What has to be gone, at most [`MAX_AFTER`], before anything is mounted for the step: a directory must not be
+    /// the upper one of one overlay and a lower one of another.
+    pub after: &'a [Remains],
 }
 
 /// Number and pidfd.
@@ -158,13 +173,12 @@ impl Zygote {
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Running, SandboxError> {
-        self.spawn_in(None, None, spec, stdout, stderr)
+        self.spawn_in(Surroundings::default(), spec, stdout, stderr)
     }
 
-    /// Starts a step like [`Zygote::spawn`], in a control group of its own and where the rules `binfmt` hold, if there
-    /// are any.
+    /// Starts a step like [`Zygote::spawn`], in these surroundings.
     ///
-    /// For rules the step may be in a user namespace of its own, in which device nodes cannot be made and the host's
+    /// For rules about programs the step may be in a user namespace of its own, in which device nodes cannot be made and the host's
     /// network cannot be changed.
     ///
     /// # Errors
@@ -172,12 +186,16 @@ impl Zygote {
     /// Those of [`Zygote::spawn`].
     pub fn spawn_in(
         &self,
-        group: Option<&StepGroup>,
-        binfmt: Option<&Binfmt>,
+        surroundings: Surroundings<'_>,
         spec: &Spec,
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Running, SandboxError> {
+        let Surroundings {
+            group,
+            binfmt,
+            after,
+        } = surroundings;
         check::check(spec)?;
         let start = |step: &'static str| {
             move |errno: Errno| SandboxError::Start {
@@ -204,9 +222,12 @@ impl Zygote {
         }
         let n_others = fds.len();
         fds.extend(group.into_iter().flat_map(StepGroup::entrances));
-        let n_entrances = u8::try_from(fds.len() - n_others).unwrap_or(u8::MAX);
+        let n_groups = fds.len() - n_others;
+        fds.extend(after.iter().filter_map(Remains::pidfd));
+        let n_after = fds.len() - n_others - n_groups;
+        let [n_groups, n_after] = [n_groups, n_after].map(|n| u8::try_from(n).unwrap_or(u8::MAX));
 
-        let (pid, pidfd) = self.give(kind(spec, group), [bits, n_entrances], &fds)?;
+        let (pid, pidfd) = self.give(kind(spec, group), [bits, n_groups, n_after], &fds)?;
         // The step has its own now. A copy here would keep the reader from seeing the end.
         drop((stdout, stderr));
         let program = spec
@@ -225,7 +246,7 @@ impl Zygote {
     fn give(
         &self,
         kind: Kind,
-        job: [u8; 2],
+        job: [u8; Job::HEAD],
         fds: &[BorrowedFd<'_>],
     ) -> Result<Process, SandboxError> {
         let mut line = self.line();
@@ -249,7 +270,7 @@ impl Zygote {
         let flags = SocketFlags::CLOEXEC;
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
         let Ok((ours, theirs)) = pair else { return };
-        let asked = request((bits | AHEAD, traits), [0, 0]);
+        let asked = request((bits | AHEAD, traits), [0; Job::HEAD]);
         if send(line.socket.as_fd(), &asked, &[theirs.as_fd()]).is_ok() {
             line.ahead = Some(Ahead {
                 kind: (bits, traits),
@@ -324,7 +345,7 @@ impl Line {
 
 impl Ahead {
     /// Gives it its job. `None` if it has died.
-    fn start(mut self, job: [u8; 2], fds: &[BorrowedFd<'_>]) -> Option<Process> {
+    fn start(mut self, job: [u8; Job::HEAD], fds: &[BorrowedFd<'_>]) -> Option<Process> {
         send(self.socket.as_fd(), &job, fds).ok()?;
         self.process.take()
     }
@@ -359,7 +380,7 @@ fn kind(spec: &Spec, group: Option<&StepGroup>) -> Kind {
     (bits, Traits::of(spec))
 }
 
-fn request((bits, traits): Kind, job: [u8; 2]) -> [u8; REQUEST] {
+fn request((bits, traits): Kind, job: [u8; Job::HEAD]) -> [u8; REQUEST] {
     let mut request = [0; REQUEST];
     let (first, rest) = request.split_at_mut(1);
     let (middle, last) = rest.split_at_mut(Traits::LENGTH);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rbuild_sandbox::{
     Architecture, Binfmt, Cgroups, Controller, Entered, Exit, MachineRules, Mode, Overlay,
-    QemuDirs, Root, SandboxError, Spec, Zygote, enter, landlock_abi, probe_overlay,
+    QemuDirs, Root, SandboxError, Spec, Surroundings, Zygote, enter, landlock_abi, probe_overlay,
 };
 
 use super::{Finding, store};
@@ -99,8 +99,12 @@ fn try_step(zygote: &Zygote, rules: Option<&Binfmt>) -> Result<(), String> {
             .map(std::fs::File::from)
             .map_err(told)
     };
+    let surroundings = Surroundings {
+        binfmt: rules,
+        ..Surroundings::default()
+    };
     let running = zygote
-        .spawn_in(None, rules, &spec, null()?.into(), null()?.into())
+        .spawn_in(surroundings, &spec, null()?.into(), null()?.into())
         .map_err(|error| report::chain(&error))?;
     match running.wait() {
         Err(SandboxError::Exec { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

@@ -9,7 +9,7 @@ mod skeleton;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rbuild_image::digest::DiffId;
 use rbuild_image::layer::{LayerStore, Rootfs};
@@ -68,18 +68,14 @@ impl Sandbox {
 
     /// Lets the mounts of a step that has ended go while other things are done.
     pub(crate) fn leave(&self, remains: Remains) {
-        self.leaving().push(remains);
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.push(remains);
     }
 
-    /// Waits until the mounts of steps that have ended are gone: a directory must not be the upper one of one overlay
-    /// and a lower one of another.
-    pub(crate) fn settle(&self) {
-        let leaving = std::mem::take(&mut *self.leaving());
-        drop(leaving);
-    }
-
-    fn leaving(&self) -> MutexGuard<'_, Vec<Remains>> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was left since this was asked last. It is gone when the last is dropped.
+    pub(crate) fn leaving(&self) -> Vec<Remains> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *leaving)
     }
 
     /// The trees of the layers `parent`, made where they are missing.

@@ -8,6 +8,7 @@ mod workdir;
 use std::io::{Read as _, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::execute::{Build, Shared};
 use crate::files::Times;
 use crate::layer_file;
 use crate::owner::Accounts;
-use crate::schedule::{Failure, Message};
+use crate::schedule::Failure;
 
 /// The result of a step: a root file system as its layers, base first. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +89,8 @@ pub(crate) struct StepContext<'a> {
     pub(crate) parent: &'a Root,
     /// The root file systems its file sources come from.
     pub(crate) sources: &'a [Root],
-    events: &'a Sender<Message<Root>>,
+    events: &'a Sender<Event>,
+    is_started: AtomicBool,
 }
 
 /// Finds or makes the result of a step. `inputs` are the results of the parent, if there is one,
@@ -98,7 +100,7 @@ pub(crate) fn resolve(
     shared: &Shared,
     step: StepId,
     inputs: &[Root],
-    events: &Sender<Message<Root>>,
+    events: &Sender<Event>,
 ) -> Result<Root, Failure> {
     let start = Instant::now();
     let scratch = Root::default();
@@ -113,26 +115,11 @@ pub(crate) fn resolve(
         parent,
         sources,
         events,
+        is_started: AtomicBool::new(false),
     };
-    context.send(Event::Started { step });
-    let (root, cached, layer) = match &build.plan.step(step).kind {
-        StepKind::Scratch => (Root::default(), false, None),
-        StepKind::Image(image) => (Root::of_image(&image.diff_ids), false, None),
-        kind => {
-            let (record, cached) = match kind {
-                StepKind::Files(files) => files::resolve(&context, files)?,
-                StepKind::Local { context: name } => files::resolve_local(&context, name)?,
-                StepKind::Workdir(workdir) => workdir::resolve(&context, workdir)?,
-                StepKind::Run(run) => {
-                    let resolved = run::resolve(&context, run)?;
-                    shared.runs.count();
-                    resolved
-                }
-                StepKind::Scratch | StepKind::Image(_) => unreachable!("matched above"),
-            };
-            (parent.with(&record), cached, Some(record.diff_id))
-        }
-    };
+    let resolved = find(&context);
+    context.start();
+    let (root, cached, layer) = resolved?;
     context.send(Event::Finished {
         step,
         cached,
@@ -142,10 +129,43 @@ pub(crate) fn resolve(
     Ok(root)
 }
 
+/// The root file system after the step, whether it was known, and the layer that the step adds.
+fn find(context: &StepContext<'_>) -> Result<(Root, bool, Option<DiffId>), Failure> {
+    let (record, cached) = match &context.build.plan.step(context.step).kind {
+        StepKind::Scratch => return Ok((Root::default(), false, None)),
+        StepKind::Image(image) => return Ok((Root::of_image(&image.diff_ids), false, None)),
+        StepKind::Files(files) => {
+            context.start(); // files may have to be read
+            files::resolve(context, files)?
+        }
+        StepKind::Local { context: name } => {
+            context.start();
+            files::resolve_local(context, name)?
+        }
+        StepKind::Workdir(workdir) => workdir::resolve(context, workdir)?,
+        StepKind::Run(run) => {
+            if !run.mounts.is_empty() {
+                context.start(); // as above
+            }
+            let resolved = run::resolve(context, run)?;
+            context.shared.runs.count();
+            resolved
+        }
+    };
+    Ok((context.parent.with(&record), cached, Some(record.diff_id)))
+}
+
 impl StepContext<'_> {
-    /// Reports an event. The coordinator listens as long as there are steps.
+    /// Reports an event. Somebody listens as long as there are steps.
     pub(crate) fn send(&self, event: Event) {
-        drop(self.events.send(Message::Event(event)));
+        drop(self.events.send(event));
+    }
+
+    /// Reports that there is something to do, once: nobody need wake up for a step that is known before its end.
+    fn start(&self) {
+        if !self.is_started.swap(true, Ordering::Relaxed) {
+            self.send(Event::Started { step: self.step });
+        }
     }
 
     /// Starts a key with the leaves that every made layer has.
@@ -243,6 +263,7 @@ impl StepContext<'_> {
         if let Some(record) = self.look_up(&key)? {
             return Ok((record, true));
         }
+        self.start();
         let cancel = self.build.cancel;
         let _flight = self
             .build

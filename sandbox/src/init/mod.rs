@@ -149,17 +149,26 @@ pub(crate) struct Job {
     /// Entrances of the control groups that the step is to be in. Without any it is where the helper is, and has its
     /// namespace of control groups already.
     pub groups: Vec<OwnedFd>,
+    /// Pidfds of steps whose mounts must be gone before those of this step are made.
+    pub after: Vec<OwnedFd>,
 }
 
 impl Job {
-    /// Bit of the first byte: a fifth descriptor comes along, [`Job::namespace`]. The second byte says how many of the
-    /// descriptors, the last ones, are entrances of control groups; there is one for each hierarchy, and no kernel has
-    /// more than 14.
+    /// Bytes of a job's message.
+    pub(crate) const HEAD: usize = 3;
+
+    /// Most of [`Job::after`].
+    pub(crate) const MAX_AFTER: usize = 4;
+
+    /// Bit of the first byte: a fifth descriptor comes along, [`Job::namespace`]. The other bytes say how many
+    /// of the descriptors are entrances of control groups ([`Job::groups`]; there is one for each hierarchy, and no
+    /// kernel has more than 14) and how many are [`Job::after`].
     pub(crate) const IN_NAMESPACE: u8 = 1;
 
     /// Reads what came as one message. `None` if the descriptors are not those that the bytes speak of: better no step
     /// than one in the wrong place.
-    pub(crate) fn parse([bits, n_groups]: [u8; 2], fds: Vec<OwnedFd>) -> Option<Self> {
+    pub(crate) fn parse(head: [u8; Self::HEAD], fds: Vec<OwnedFd>) -> Option<Self> {
+        let [bits, n_groups, n_after] = head;
         let mut fds = fds.into_iter();
         let (content, stdout, stderr, status) =
             (fds.next()?, fds.next()?, fds.next()?, fds.next()?);
@@ -167,20 +176,23 @@ impl Job {
             0 => None,
             _ => Some(fds.next()?),
         };
-        let groups: Vec<OwnedFd> = fds.collect();
-        (groups.len() == usize::from(n_groups)).then_some(Self {
+        let groups: Vec<OwnedFd> = fds.by_ref().take(n_groups.into()).collect();
+        let after: Vec<OwnedFd> = fds.collect();
+        let counts = (groups.len(), after.len());
+        (counts == (n_groups.into(), n_after.into())).then_some(Self {
             content,
             stdout,
             stderr,
             status,
             namespace,
             groups,
+            after,
         })
     }
 
     /// Waits for the job on a socket. `None`: it was closed, nobody needs this process.
     fn receive(socket: &OwnedFd) -> Option<Self> {
-        let (bytes, fds) = receive::<2>(socket.as_fd()).ok()?;
+        let (bytes, fds) = receive::<{ Self::HEAD }>(socket.as_fd()).ok()?;
         Self::parse(bytes.try_into().ok()?, fds)
     }
 }
@@ -226,6 +238,7 @@ fn work(
         status,
         namespace,
         groups,
+        after,
     } = job;
     if !has_reader(status.as_fd()) {
         return NOT_STARTED; // the building process is gone
@@ -233,7 +246,7 @@ fn work(
     let started = ready
         .and_then(|mounts| {
             enter_groups(single, groups)?;
-            prepare(content, mounts)
+            prepare(content, mounts, &after)
         })
         .and_then(|(spec, root)| {
             let owners = match host.asking_filter(&spec) {
@@ -321,12 +334,16 @@ fn answer_calls(single: SingleThread, spec: &Spec, root: &root::NewRoot, listene
 }
 
 /// Everything up to the program's own process.
-fn prepare(content: OwnedFd, mut mounts: kernel::Mounts) -> Result<(Spec, root::NewRoot), Failure> {
+fn prepare(
+    content: OwnedFd,
+    mut mounts: kernel::Mounts,
+    after: &[OwnedFd],
+) -> Result<(Spec, root::NewRoot), Failure> {
     let spec = read_spec(content)?;
     if let Some(pid_max) = mounts.proc.pid_max.take().filter(|_| spec.max_tasks > 0) {
         limits::limit_tasks(pid_max.as_fd(), spec.max_tasks)?;
     }
-    let root = root::assemble(&spec, mounts)?;
+    let root = root::assemble(&spec, mounts, after)?;
     root::enter(&root)?;
     rustix::system::sethostname(spec.hostname.as_bytes())
         .doing(|| format!("set the host name {}", spec.hostname))?;

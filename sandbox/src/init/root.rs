@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 
 use super::{kernel, mounts};
@@ -41,11 +43,18 @@ pub(super) struct Staging {
 /// Puts the root together: the file system, the kernel's file systems, the step's own mounts.
 ///
 /// What is needed from the host is opened first, because the staging area covers some of it.
-pub(super) fn assemble(spec: &Spec, kernel: kernel::Mounts) -> Result<NewRoot, Failure> {
+///
+/// The processes `after` have ended before anything of the step's own is mounted.
+pub(super) fn assemble(
+    spec: &Spec,
+    kernel: kernel::Mounts,
+    after: &[OwnedFd],
+) -> Result<NewRoot, Failure> {
     let sources = mounts::open_sources(spec)?;
     let system = open_root(&spec.root)?;
     let (upper, journal) = open_records(spec)?;
     let staging = Staging::new()?;
+    wait_for(after)?;
     let root = system.mount(&staging)?;
     kernel.attach(root.as_fd())?;
     mounts::attach_all(&staging, root.as_fd(), sources, spec.fake_ownership)?;
@@ -55,6 +64,18 @@ pub(super) fn assemble(spec: &Spec, kernel: kernel::Mounts) -> Result<NewRoot, F
         upper,
         journal,
     })
+}
+
+fn wait_for(pidfds: &[OwnedFd]) -> Result<(), Failure> {
+    for pidfd in pidfds {
+        let mut poll = [PollFd::new(pidfd, PollFlags::IN)];
+        while let Err(errno) = rustix::event::poll(&mut poll, None) {
+            if errno != Errno::INTR {
+                return Err(errno).doing(|| String::from("wait for the mounts of an earlier step"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens where owners are recorded that the kernel does not have.

@@ -106,11 +106,12 @@ fn execute(
         None => None,
     };
     let process = (spec, group.as_ref());
-    sandbox.settle();
-    let running = sandbox.spawn(build.plan, platform, process, stdout_end, stderr_end)?;
+    let (running, leaving) =
+        sandbox.spawn(build.plan, platform, process, stdout_end, stderr_end)?;
     if context.shared.runs.is_another_to_come() {
         sandbox.zygote.prepare(spec, group.as_ref());
     }
+    drop(leaving);
     let mut output = Output::new(context, &mask);
     let finished = output.forward(stdout, stderr);
     if !finished? {
