@@ -22,6 +22,9 @@ const MAX_FILES: usize = 4;
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A longer log than this many bytes is moved into the file at the end of a build.
+const MAX_LOG: u64 = 128 << 10;
+
 /// Everything is made if it is not there, so this also brings earlier versions up to date, whose
 /// digests of files are not worth the taking over.
 const SCHEMA: &str = "
@@ -120,6 +123,22 @@ impl Database {
         })
     }
 
+    /// Moves what builds have written into the file itself, if that is much: who opens the tables next need not read
+    /// it first. Others who use them now are not waited for.
+    pub fn settle(&self) {
+        let log = with_suffix(&self.path, "-wal");
+        if !fs_err::metadata(log).is_ok_and(|found| found.len() > MAX_LOG) {
+            return;
+        }
+        let settled = self.with("write down the tables", |db| {
+            db.busy_timeout(Duration::ZERO)?;
+            let written = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+            db.busy_timeout(BUSY_TIMEOUT)?;
+            written
+        });
+        drop(settled); // it is for speed only
+    }
+
     /// A poisoned lock is taken all the same: SQLite rolls back what a panic left.
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection
@@ -191,17 +210,20 @@ fn open_error(path: &Path, source: rusqlite::Error) -> CacheError {
 /// Renames the file and its companions to `<name>.bad…`; an earlier bad one is replaced.
 pub(crate) fn move_aside(path: &Path) -> Result<(), CacheError> {
     for suffix in ["-wal", "-shm", ""] {
-        let mut from = path.as_os_str().to_owned();
-        from.push(suffix);
-        let mut to = path.as_os_str().to_owned();
-        to.push(".bad");
-        to.push(suffix);
-        match fs_err::rename(&from, &to) {
+        let from = with_suffix(path, suffix);
+        let to = with_suffix(path, &format!(".bad{suffix}"));
+        match fs_err::rename(from, to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
     }
     Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 #[cfg(test)]
@@ -290,6 +312,36 @@ PRAGMA user_version = 1;
         assert!(fault(&path).unwrap().contains("99"));
         assert!(Database::open(&path).unwrap().records().unwrap().is_empty());
         assert!(dir.path().join("db.bad").try_exists().unwrap());
+    }
+
+    #[test]
+    fn a_long_log_is_moved_into_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let database = Database::open(&path).unwrap();
+        let size = |name| fs_err::metadata(dir.path().join(name)).unwrap().len();
+        database.settle();
+        assert_ne!(size("db-wal"), 0, "it is not worth the while");
+        let fill = "CREATE TABLE extra (x); INSERT INTO extra VALUES (zeroblob(1000000))";
+        database.with("fill", |db| db.execute_batch(fill)).unwrap();
+        // Others who are at work are not waited for, and see what they saw.
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN").unwrap();
+        let count = |db: &Connection| {
+            let query = "SELECT count(*) FROM extra";
+            db.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!(count(&other), 1);
+        database
+            .with("empty", |db| db.execute("DELETE FROM extra", []))
+            .unwrap();
+        database.settle();
+        assert_ne!(size("db-wal"), 0);
+        assert_eq!(count(&other), 1);
+        other.execute_batch("COMMIT").unwrap();
+        database.settle();
+        assert_eq!(size("db-wal"), 0);
+        assert_eq!(count(&other), 0);
     }
 
     #[test]

@@ -238,6 +238,7 @@ pub fn execute(
         drop(sandbox.leaving()); // what they are made of goes with the workspace
     }
     shared.contexts.save(build);
+    build.database.settle();
     let roots = result?;
     let targets = build.plan.targets.iter();
     let images: Vec<_> = targets

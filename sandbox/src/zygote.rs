@@ -390,13 +390,22 @@ fn request((bits, traits): Kind, job: [u8; Job::HEAD]) -> [u8; REQUEST] {
     request
 }
 
-impl Drop for Zygote {
-    fn drop(&mut self) {
+impl Zygote {
+    /// Ends the helper, as dropping this does, without waiting for its end. No step can be spawned any more.
+    pub fn dismiss(&self) {
         // Before the helper's end: its number may be in an answer on the way.
         drop(self.line().take_ahead());
         if let Some(pid) = self.pid {
             // Not yet reaped, so the number is still its own. It may have died before.
             ignore(rustix::process::kill_process(pid, Signal::KILL));
+        }
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        self.dismiss();
+        if let Some(pid) = self.pid {
             ignore(rustix::process::waitpid(Some(pid), WaitOptions::empty()));
         }
     }

@@ -145,6 +145,10 @@ impl Job<'_> {
             Ok(images) => images,
             Err(error) => return Err(Failure::Build(input.dockerfile, plan, error)),
         };
+        if let Ok(sandbox) = build.sandbox {
+            // It ends while the image is written.
+            sandbox.zygote.dismiss();
+        }
         self.stop.check()?;
         let finish = Finish {
             cap: self.cap,

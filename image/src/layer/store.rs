@@ -4,7 +4,7 @@
 //! fetched is a [`BlobFetcher`]'s business. Any number of threads and processes may use the same
 //! store: what one makes, the others wait for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -80,6 +80,8 @@ pub struct LayerStore {
     fetcher: Arc<dyn BlobFetcher>,
     /// Indexes in memory, the one used last at the end.
     cached: Mutex<VecDeque<(DiffId, Arc<LayerIndex>)>>,
+    /// Those of indexes that are not in memory.
+    summaries: Mutex<HashMap<DiffId, IndexSummary>>,
     unsynced: Mutex<Vec<Unsynced>>,
     /// Marks what is written before the next sync.
     marker: Mutex<Option<Arc<Marker>>>,
@@ -102,6 +104,7 @@ impl LayerStore {
             n_threads,
             fetcher,
             cached: Mutex::default(),
+            summaries: Mutex::default(),
             unsynced: Mutex::default(),
             marker: Mutex::default(),
             relied_on: Mutex::default(),
@@ -153,8 +156,23 @@ impl LayerStore {
                 unpacked_size: index.unpacked_size(),
                 entries: index.entries().len() as u64,
             }),
-            None => self.folder(diff_id).read_summary(),
+            None => self.read_summary(diff_id),
         }
+    }
+
+    /// Reads it once: layers never change.
+    fn read_summary(&self, diff_id: &DiffId) -> Option<IndexSummary> {
+        let known = || {
+            self.summaries
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let found = known().get(diff_id).copied();
+        found.or_else(|| {
+            let summary = self.folder(diff_id).read_summary()?;
+            known().insert(*diff_id, summary);
+            Some(summary)
+        })
     }
 
     /// Returns the bytes of all files of a layer, which is fetched if need be.
@@ -458,6 +476,13 @@ impl LayerStore {
             self.folder(&mark.diff_id).mark_synced(&mark)?;
         }
         Ok(())
+    }
+
+    /// Whether this process has written or held anything that may not be on disk.
+    pub(crate) fn has_unsynced(&self) -> Result<bool, ImageError> {
+        self.take_over_marks()?;
+        let unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(!unsynced.is_empty() || self.store.has_written_any())
     }
 
     /// Writes to disk where layers can be had.

@@ -40,7 +40,7 @@ struct Staged {
 }
 
 impl LayerStore {
-    /// Writes the whole store to disk, then keeps an image in mind and gives it these names.
+    /// Writes the store to disk, as far as it is not there, then keeps an image in mind and gives it these names.
     ///
     /// # Errors
     /// [`ImageError::Io`]
@@ -50,7 +50,12 @@ impl LayerStore {
         names: &[Reference],
     ) -> Result<Vec<Retagged>, ImageError> {
         let staged = self.store().stage_image(record, names)?;
-        self.sync()?;
+        if staged.image.is_some() || self.has_unsynced()? {
+            self.sync()?;
+        } else {
+            // All of the image got there before it was kept in mind.
+            staged.sync()?;
+        }
         self.store().publish(staged, names)
     }
 

@@ -249,6 +249,12 @@ impl Store {
         written.contains(digest)
     }
 
+    /// Reports whether this process wrote any blob.
+    pub(crate) fn has_written_any(&self) -> bool {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        !written.is_empty()
+    }
+
     fn note_written(&self, digest: Digest) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert(digest);
