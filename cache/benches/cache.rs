@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rbuild_cache::Database;
 use rbuild_cache::files::{FileDigests, FileState};
-use rbuild_cache::key::{CacheKey, ChainElement, KeyBuilder, content_chain};
+use rbuild_cache::key::{CacheKey, ChainElement, ContentChain, KeyBuilder};
 use rbuild_cache::record::Record;
 use rbuild_image::digest::{DiffId, Digest};
 
@@ -29,7 +29,11 @@ fn key(criterion: &mut Criterion) {
     });
     let layers: Vec<ChainElement> = (0..100).map(|i| ChainElement::Content([i; 32])).collect();
     criterion.bench_function("content chain of 100 layers", |bencher| {
-        bencher.iter(|| content_chain(black_box(&layers)));
+        bencher.iter(|| {
+            let mut chain = ContentChain::default();
+            layers.iter().for_each(|layer| chain.push(black_box(layer)));
+            chain.digest()
+        });
     });
 }
 

@@ -128,23 +128,32 @@ pub enum ChainElement {
     Content([u8; 32]),
 }
 
-/// The content chain of a root file system: what keys of steps upon it name it by.
-#[must_use]
-pub fn content_chain(elements: &[ChainElement]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("rbuild 2026 content chain");
-    for element in elements {
-        match element {
-            ChainElement::Image(diff_id) => {
-                hasher.update(&[0]);
-                hasher.update(diff_id.0.as_bytes());
-            }
-            ChainElement::Content(digest) => {
-                hasher.update(&[1]);
-                hasher.update(digest);
-            }
-        }
+/// The content chain of a root file system, which grows with each of its layers.
+#[derive(Debug, Clone)]
+pub struct ContentChain(blake3::Hasher);
+
+impl Default for ContentChain {
+    /// The chain of a root file system without layers.
+    fn default() -> Self {
+        Self(blake3::Hasher::new_derive_key("rbuild 2026 content chain"))
     }
-    *hasher.finalize().as_bytes()
+}
+
+impl ContentChain {
+    /// Adds a layer on top.
+    pub fn push(&mut self, element: &ChainElement) {
+        let (kind, digest) = match element {
+            ChainElement::Image(diff_id) => (0, diff_id.0.as_bytes()),
+            ChainElement::Content(digest) => (1, digest),
+        };
+        self.0.update(&[kind]).update(digest);
+    }
+
+    /// Returns what keys of steps upon it name it by.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
 }
 
 #[cfg(test)]
@@ -191,9 +200,14 @@ mod tests {
     #[test]
     fn a_chain_tells_image_layers_from_made_ones() {
         let digest = rbuild_image::digest::Digest::from_bytes([3; 32]);
-        let image = content_chain(&[ChainElement::Image(DiffId(digest))]);
-        let made = content_chain(&[ChainElement::Content([3; 32])]);
+        let chain = |elements: &[ChainElement]| {
+            let mut chain = ContentChain::default();
+            elements.iter().for_each(|element| chain.push(element));
+            chain.digest()
+        };
+        let image = chain(&[ChainElement::Image(DiffId(digest))]);
+        let made = chain(&[ChainElement::Content([3; 32])]);
         assert_ne!(image, made);
-        assert_ne!(content_chain(&[]), made);
+        assert_ne!(chain(&[]), made);
     }
 }

@@ -28,12 +28,11 @@ pub struct BuiltImage {
 /// Fills in the config of a target. `roots` are the results of all steps by index; `epoch` is
 /// `SOURCE_DATE_EPOCH` in seconds.
 pub(crate) fn assemble(target: &Target, roots: &[Option<Root>], epoch: Option<i64>) -> BuiltImage {
-    let layers = roots[target.rootfs.index()]
-        .as_ref()
-        .map(|root| &root.layers[..])
-        .unwrap_or_default();
+    let root = roots[target.rootfs.index()].as_ref();
+    let layers = root.map(Root::diff_ids).unwrap_or_default();
+    let n_layers = layers.len();
     let mut config = target.config.clone();
-    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    config.rootfs.diff_ids = layers;
 
     let n_base = config.history.len().saturating_sub(target.history.len());
     let mut history = config.history[..n_base].to_vec();
@@ -42,7 +41,7 @@ pub(crate) fn assemble(target: &Target, roots: &[Option<Root>], epoch: Option<i6
         .iter()
         .filter(|(_, step)| step.is_some())
         .count();
-    match_base_history(&mut history, layers.len().saturating_sub(n_made));
+    match_base_history(&mut history, n_layers.saturating_sub(n_made));
     let n_base = history.len();
     history.extend(target.history.iter().map(|(line, step)| History {
         created: step.and_then(|step| made_at(roots, step)).map(rfc3339),
@@ -95,7 +94,7 @@ fn match_base_history(history: &mut Vec<History>, n_layers: usize) {
 
 /// When the layer of `step` was made, in seconds since the Unix epoch.
 fn made_at(roots: &[Option<Root>], step: StepId) -> Option<i64> {
-    roots[step.index()].as_ref()?.layers.last()?.created
+    roots[step.index()].as_ref()?.top()?.created
 }
 
 /// Lines without a time take that of the first new layer after them, else of the line before.

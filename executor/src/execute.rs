@@ -9,7 +9,7 @@ use rbuild_agent::Agent;
 use rbuild_cache::Database;
 use rbuild_cache::files::FileDigests;
 use rbuild_cache::flight::Flights;
-use rbuild_image::layer::LayerStore;
+use rbuild_image::layer::{LayerStore, Rootfs};
 use rbuild_image::store::{StagingDir, Store};
 use rbuild_parser::ignore::Ignore;
 use rbuild_planner::{ContextName, Plan, StepId, StepKind};
@@ -23,8 +23,8 @@ use crate::files::patterns::Patterns;
 use crate::remotes::Remotes;
 use crate::schedule::run_all;
 use crate::secrets::Secrets;
-use crate::snapshot::{Drawing, Sandbox};
-use crate::step;
+use crate::snapshot::{Drawing, Sandbox, Stack};
+use crate::step::{self, Grown};
 
 /// What a build works with. Everything is shared by the threads of the build.
 #[derive(Debug)]
@@ -128,6 +128,8 @@ impl OpenContexts {
 /// making files is slow while others have just been removed.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
+    /// The layers of overlays. What is mounted for them is below `staging`, so it comes first.
+    pub(crate) stacks: Grown<Stack>,
     staging: OnceLock<StagingDir>,
     n_folders: AtomicUsize,
     /// Most steps of a build miss the same mount points.
@@ -173,6 +175,8 @@ impl Workspace {
 pub(crate) struct Shared {
     pub(crate) contexts: OpenContexts,
     pub(crate) workspace: Workspace,
+    /// Merged views of root file systems.
+    pub(crate) rootfs: Grown<Rootfs>,
     pub(crate) reset_caches: Once,
     pub(crate) runs: Countdown,
 }
@@ -183,6 +187,7 @@ impl Shared {
         Self {
             contexts: OpenContexts::default(),
             workspace: Workspace::default(),
+            rootfs: Grown::default(),
             reset_caches: Once::default(),
             runs: Countdown(AtomicUsize::new(plan.steps().filter(is_run).count())),
         }

@@ -252,7 +252,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     #[test]
-    fn merging_is_applying_layer_after_layer(stack in prop::collection::vec(layers(), 1..5)) {
+    fn merging_is_applying_layer_after_layer(stack in prop_oneof![
+        3 => prop::collection::vec(layers(), 1..5),
+        1 => prop::collection::vec(layers(), 14..24), // looked up by paths
+    ]) {
         let layers: Vec<LayerIndex> = stack.into_iter().map(|(index, _)| index).collect();
         let rootfs = Rootfs::new(layers.iter().cloned().map(Arc::new).collect());
         let merged = merge(&layers);

@@ -35,6 +35,7 @@ mod seccomp;
 mod spec;
 mod status;
 mod sys;
+mod view;
 mod wire;
 mod zygote;
 
@@ -52,4 +53,5 @@ pub use spec::{
     BindSource, MAX_TASKS, Mount, MountKind, Network, Privileges, Resource, Rlimit, Root, Spec,
     TargetKind, Upper, mount_points,
 };
+pub use view::View;
 pub use zygote::{MAX_AFTER, Surroundings, Zygote, hide_memory};

@@ -30,6 +30,8 @@ pub(crate) struct Layers {
     lowers: Vec<OwnedFd>,
     upper: Option<(OwnedFd, OwnedFd)>,
     userxattr: bool,
+    /// Some of the layers are overlays, so on file systems of their own.
+    is_mixed: bool,
 }
 
 /// How directories are named to the kernel.
@@ -76,15 +78,17 @@ impl Layers {
         let lowers = lowers
             .iter()
             .map(|path| directory(path))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let upper = match upper {
             Some(Upper { upper, work }) => Some((directory(upper)?, directory(work)?)),
             None => None,
         };
+        let is_mixed = is_mixed(&lowers)?;
         Ok(Self {
             lowers,
             upper,
             userxattr,
+            is_mixed,
         })
     }
 
@@ -190,6 +194,10 @@ impl Layers {
         ] {
             fsconfig_set_string(context, key, value)?;
         }
+        if self.is_mixed {
+            // Else files would seem to be on other file systems than the directories that they are in.
+            fsconfig_set_string(context, "xino", "on")?;
+        }
         if let Some((upper, work)) = &self.upper {
             directory("upperdir", upper)?;
             directory("workdir", work)?;
@@ -225,6 +233,9 @@ impl Layers {
         let lowers: Vec<String> = self.lowers.iter().map(name).collect();
         let mut options = format!("lowerdir={}", lowers.join(":"));
         options += ",index=off,redirect_dir=nofollow,metacopy=off";
+        if self.is_mixed {
+            options += ",xino=on";
+        }
         if let Some((upper, work)) = &self.upper {
             options += ",upperdir=";
             options += &name(upper);
@@ -289,6 +300,18 @@ pub(crate) fn bind_at(
     )
     .doing(|| String::from("attach the root directory"))?;
     Ok(mount)
+}
+
+/// Whether directories are on several file systems.
+fn is_mixed(directories: &[OwnedFd]) -> Result<bool, Failure> {
+    let mut first = None;
+    for directory in directories {
+        let found = rustix::fs::fstat(directory).doing(|| String::from("look at a layer"))?;
+        if *first.get_or_insert(found.st_dev) != found.st_dev {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn open_directory(parent: impl AsFd, name: &str) -> Result<OwnedFd, Failure> {

@@ -31,6 +31,7 @@ use crate::running::{Remains, Running};
 use crate::spec::{Network, Privileges, Spec};
 use crate::status::ignore;
 use crate::sys::{self, Cloned, Fork, SingleThread};
+use crate::view::n_mounted;
 use crate::wire;
 
 /// Bits of a request's first byte: the step gets an empty network namespace.
@@ -76,6 +77,8 @@ struct Line {
 #[derive(Debug)]
 struct Ahead {
     kind: Kind,
+    /// What [`n_mounted`] said before it was made: a step whose layers were mounted since must not get it.
+    n_views: u64,
     /// Where it gets the step from.
     socket: OwnedFd,
     /// Its process; `None` as long as the answer was not read.
@@ -252,6 +255,7 @@ impl Zygote {
         let mut line = self.line();
         if let Some(ahead) = line.take_ahead()?
             && ahead.kind == kind
+            && ahead.n_views == n_mounted()
             && let Some(process) = ahead.start(job, fds)
         {
             return Ok(process);
@@ -267,6 +271,7 @@ impl Zygote {
             return;
         }
         let (bits, traits) = kind(spec, group);
+        let n_views = n_mounted();
         let flags = SocketFlags::CLOEXEC;
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
         let Ok((ours, theirs)) = pair else { return };
@@ -274,6 +279,7 @@ impl Zygote {
         if send(line.socket.as_fd(), &asked, &[theirs.as_fd()]).is_ok() {
             line.ahead = Some(Ahead {
                 kind: (bits, traits),
+                n_views,
                 socket: ours,
                 process: None,
             });

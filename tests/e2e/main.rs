@@ -20,6 +20,7 @@ mod contents;
 mod contexts;
 mod control_groups;
 mod crash;
+mod deep;
 mod doctor;
 mod engines;
 mod errors;

@@ -6,13 +6,13 @@
 mod copied;
 mod owners;
 mod skeleton;
+mod stack;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rbuild_image::digest::DiffId;
-use rbuild_image::layer::{LayerStore, Rootfs};
+use rbuild_image::layer::Rootfs;
 use rbuild_image::store::Store;
 use rbuild_sandbox::{
     BindSource, Cgroups, Entered, Mode, Overlay, QemuDirs, Remains, Spec, Upper, Zygote,
@@ -23,10 +23,13 @@ use rustix::fs::Stat;
 pub(crate) use owners::Recorded;
 pub(crate) use skeleton::Drawing;
 use skeleton::{Covered, Mends};
+use stack::Folding;
+pub(crate) use stack::Stack;
 
 use crate::emulation::Emulation;
 use crate::error::StepError;
 use crate::execute::{Build, Workspace};
+use crate::step::Root;
 
 /// Where `RUN` steps run.
 #[derive(Debug)]
@@ -45,9 +48,6 @@ pub struct Sandbox {
     overlay: OnceLock<Overlay>,
     /// Mounts of steps that have ended, on their way out.
     leaving: Mutex<Vec<Remains>>,
-    /// Trees that were there when a step asked: looking costs system calls for every layer of every
-    /// step.
-    trees: Mutex<HashMap<DiffId, PathBuf>>,
 }
 
 impl Sandbox {
@@ -62,7 +62,6 @@ impl Sandbox {
             emulation: OnceLock::new(),
             overlay: OnceLock::new(),
             leaving: Mutex::default(),
-            trees: Mutex::default(),
         }
     }
 
@@ -78,45 +77,25 @@ impl Sandbox {
         std::mem::take(&mut *leaving)
     }
 
-    /// The trees of the layers `parent`, made where they are missing.
-    fn trees(&self, layers: &LayerStore, parent: &[DiffId]) -> Result<Vec<PathBuf>, StepError> {
-        let mut trees = Vec::with_capacity(parent.len());
-        for diff_id in parent {
-            let known = || self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = known().get(diff_id).cloned();
-            let tree = match found {
-                Some(tree) => tree,
-                None => {
-                    // Not under the lock: it may be fetched and unpacked.
-                    let tree = layers.tree(diff_id)?;
-                    known().insert(*diff_id, tree.clone());
-                    tree
-                }
-            };
-            trees.push(tree);
-        }
-        Ok(trees)
-    }
-
     /// True if files cannot be given to other users here.
     pub(crate) fn owners_are_fake(&self) -> bool {
         self.entered.mode == Mode::SingleId
     }
 
-    /// The root file system of the layers `parent`, whose merged view is `lower`, as the source of
-    /// a mount of `path` in it, with what is needed for that in the empty folder `staging`. `None`
-    /// where the kernel mounts no overlay.
+    /// The root file system `root`, whose merged view is `lower`, as the source of a mount of `path`
+    /// in it, with what is needed for that in the empty folder `staging`, and with what has to live
+    /// as long as the mount. `None` where the kernel mounts no overlay.
     ///
     /// # Errors
     /// Anything that keeps the layers' trees from being made.
     pub(crate) fn stack(
         &self,
-        build: &Build<'_>,
-        parent: &[DiffId],
+        (build, workspace): (&Build<'_>, &Workspace),
+        root: &Root,
         lower: &Rootfs,
         (access, staging): (Access, &Path),
         path: PathBuf,
-    ) -> Result<Option<BindSource>, StepError> {
+    ) -> Result<Option<(BindSource, Stack)>, StepError> {
         let Overlay::Kernel { userxattr } = self.overlay(build.store) else {
             return Ok(None);
         };
@@ -124,7 +103,14 @@ impl Sandbox {
             lower,
             owners_are_fake: self.owners_are_fake(),
         };
-        let mut lowers = distinct(parent, self.trees(build.layers, parent)?, lower);
+        let folding = Folding {
+            build,
+            sandbox: self,
+            workspace,
+            userxattr: *userxattr,
+        };
+        let stack = folding.stack(root)?;
+        let mut lowers = stack.lowers();
         let drawing = skeleton.draw(&[], Covered::Nothing, Mends::Implied)?;
         if drawing.has_targets() || lowers.is_empty() {
             let stub = staging.join("stub");
@@ -144,12 +130,13 @@ impl Sandbox {
                 Some(Upper { upper, work })
             }
         };
-        Ok(Some(BindSource::Stack {
+        let source = BindSource::Stack {
             lowers,
             upper,
             userxattr: *userxattr,
             path,
-        }))
+        };
+        Ok(Some((source, stack)))
     }
 
     /// What overlays the store's file system carries; found out when it is first asked for.
@@ -176,6 +163,8 @@ pub(crate) struct Snapshot {
     journal: Option<PathBuf>,
     /// The process's user and group.
     pub(crate) user: (u32, u32),
+    /// What is mounted for it.
+    _stack: Stack,
 }
 
 /// What the tree of a snapshot holds.
@@ -211,8 +200,7 @@ impl Fingerprint {
 }
 
 impl Snapshot {
-    /// Makes a root file system of the layers `parent`, whose merged view is `lower`, and puts it into `spec`. What
-    /// the process needs to be there, mount points and its working directory, is there.
+    /// Makes a root file system like `parent`, whose merged view is `lower`, and puts it into `spec`. What the process needs to be there, mount points and its working directory, is there.
     ///
     /// # Errors
     /// Anything that keeps the layers' trees from being made or copied.
@@ -220,7 +208,7 @@ impl Snapshot {
         build: &Build<'_>,
         sandbox: &Sandbox,
         workspace: &Workspace,
-        parent: &[DiffId],
+        parent: &Root,
         lower: &Rootfs,
         spec: &mut Spec,
     ) -> Result<Self, StepError> {
@@ -235,19 +223,25 @@ impl Snapshot {
             None
         };
         spec.owner_journal.clone_from(&journal);
-        let trees = sandbox.trees(build.layers, parent)?;
         let tree = staging.join("tree");
+        let mut stack = Stack::default();
         let kind = match sandbox.overlay(build.store) {
             Overlay::Kernel { userxattr } => {
                 let skeleton = skeleton::Skeleton {
                     lower,
                     owners_are_fake,
                 };
-                let mut lowers = distinct(parent, trees, lower);
-                let covered = if spec.privileged {
-                    Covered::Nothing
+                let folding = Folding {
+                    build,
+                    sandbox,
+                    workspace,
+                    userxattr: *userxattr,
+                };
+                stack = folding.stack(parent)?;
+                let (mut lowers, covered) = if spec.privileged {
+                    (stack.flat_lowers(), Covered::Nothing)
                 } else {
-                    Covered::ByKernel
+                    (stack.lowers(), Covered::ByKernel)
                 };
                 let stub = skeleton.draw(&mount_points(spec), covered, Mends::Implied)?;
                 if stub.has_targets() || lowers.is_empty() {
@@ -260,7 +254,12 @@ impl Snapshot {
             }
             Overlay::None(_) => {
                 spec.root = rbuild_sandbox::Root::Directory(tree.clone());
-                let known = copied::copy(&trees, lower, &tree, spec, owners_are_fake)?;
+                let diff_ids = parent.diff_ids();
+                let trees: Result<Vec<_>, _> = diff_ids
+                    .iter()
+                    .map(|layer| build.layers.tree(layer))
+                    .collect();
+                let known = copied::copy(&trees?, lower, &tree, spec, owners_are_fake)?;
                 SnapshotKind::Copied(known)
             }
         };
@@ -269,6 +268,7 @@ impl Snapshot {
             kind,
             journal,
             user: (spec.uid, spec.gid),
+            _stack: stack,
         })
     }
 
@@ -290,19 +290,6 @@ impl Snapshot {
         let has_tree = matches!(self.kind, SnapshotKind::Upper { .. });
         self.tree.parent().filter(|_| has_tree)
     }
-}
-
-/// The trees that an overlay needs, topmost first.
-///
-/// The kernel refuses a directory that is there twice. Of a layer that is in the stack twice the
-/// upper one decides all that the lower one does, so only that stays; empty ones do nothing.
-fn distinct(parent: &[DiffId], trees: Vec<PathBuf>, lower: &Rootfs) -> Vec<PathBuf> {
-    let mut seen = HashSet::new();
-    let layers = parent.iter().zip(trees).zip(lower.layers()).rev();
-    layers
-        .filter(|((diff_id, _), layer)| !layer.entries().is_empty() && seen.insert(*diff_id))
-        .map(|((_, tree), _)| tree)
-        .collect()
 }
 
 /// Lays out upper and work directories.

@@ -104,8 +104,8 @@ impl Skeleton<'_> {
     /// Directories that a layer only implies, with other metadata than its tree had to invent: a
     /// tree has them as 0755 of root, which an overlay would show.
     fn implied(&self) -> impl Iterator<Item = Vec<u8>> {
-        let implied = self.lower.layers().iter().flat_map(|layer| layer.implied());
-        implied.map(|entry| entry.path).filter(|path| {
+        let paths = self.lower.implied_paths().into_iter();
+        paths.filter(|path| {
             self.lower.lookup(path).is_some_and(|found| {
                 let entry = &found.entry;
                 found.is_directory() && (entry.mode, entry.uid, entry.gid) != (0o755, 0, 0)

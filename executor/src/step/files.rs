@@ -164,13 +164,13 @@ fn make(
             LayerTree::Parent => Some(context.parent),
             LayerTree::Step(step) => context.sources.get(step),
         };
-        let diff_id = root
-            .and_then(|root| root.diff_ids().nth(layer))
-            .ok_or_else(|| ImageError::BadEntry {
-                path: rbuild_image::layer::path::display(&entry.path),
-                problem: "it belongs to no layer of its stage".to_owned(),
-            })?;
-        let file = layer_file::open(build.layers, diff_id, entry)?;
+        let layer =
+            root.and_then(|root| root.layer(layer))
+                .ok_or_else(|| ImageError::BadEntry {
+                    path: rbuild_image::layer::path::display(&entry.path),
+                    problem: "it belongs to no layer of its stage".to_owned(),
+                })?;
+        let file = layer_file::open(build.layers, &layer.diff_id, entry)?;
         Ok(Box::new(file) as Box<dyn Read>)
     };
     let around = Surroundings {

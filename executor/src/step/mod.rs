@@ -2,6 +2,7 @@
 
 mod fetched;
 mod files;
+mod root;
 mod run;
 mod workdir;
 
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use rbuild_cache::key::{CacheKey, ChainElement, KeyBuilder, Leaf, content_chain};
+use rbuild_cache::key::{CacheKey, KeyBuilder, Leaf};
 use rbuild_cache::record::Record;
 use rbuild_image::digest::DiffId;
 use rbuild_image::layer::entry::{EntryKind, Mtime};
@@ -27,58 +28,7 @@ use crate::layer_file;
 use crate::owner::Accounts;
 use crate::schedule::Failure;
 
-/// The result of a step: a root file system as its layers, base first. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Root {
-    pub(crate) layers: Arc<[RootLayer]>,
-}
-
-/// One layer of a root file system.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RootLayer {
-    /// The layer.
-    pub(crate) diff_id: DiffId,
-    /// What it counts as in keys.
-    element: ChainElement,
-    /// When a step made it, in seconds since the Unix epoch; `None` for layers of images.
-    pub(crate) created: Option<i64>,
-}
-
-impl Root {
-    fn of_image(diff_ids: &[DiffId]) -> Self {
-        let layer = |diff_id: &DiffId| RootLayer {
-            diff_id: *diff_id,
-            element: ChainElement::Image(*diff_id),
-            created: None,
-        };
-        Self {
-            layers: diff_ids.iter().map(layer).collect(),
-        }
-    }
-
-    fn with(&self, record: &Record) -> Self {
-        let mut layers = Vec::with_capacity(self.layers.len() + 1);
-        layers.extend_from_slice(&self.layers);
-        layers.push(RootLayer {
-            diff_id: record.diff_id,
-            element: ChainElement::Content(record.content),
-            created: Some(record.created),
-        });
-        Self {
-            layers: layers.into(),
-        }
-    }
-
-    /// What keys of steps upon it name it by.
-    pub(super) fn content_chain(&self) -> [u8; 32] {
-        let elements: Vec<_> = self.layers.iter().map(|layer| layer.element).collect();
-        content_chain(&elements)
-    }
-
-    pub(crate) fn diff_ids(&self) -> impl Iterator<Item = &DiffId> {
-        self.layers.iter().map(|layer| &layer.diff_id)
-    }
-}
+pub(crate) use root::{Grown, Root};
 
 /// Everything a step has to do with while it is resolved.
 pub(crate) struct StepContext<'a> {
@@ -184,11 +134,10 @@ impl StepContext<'_> {
 
     /// The merged view of a root file system.
     fn rootfs(&self, root: &Root) -> Result<Rootfs, StepError> {
-        let indexes = root
-            .diff_ids()
-            .map(|diff_id| self.build.layers.index(diff_id))
-            .collect::<Result<Vec<Arc<LayerIndex>>, _>>()?;
-        Ok(Rootfs::new(indexes))
+        self.shared.rootfs.of(root, |rootfs: &mut Rootfs, layer| {
+            rootfs.push(self.build.layers.index(&layer.diff_id)?);
+            Ok(())
+        })
     }
 
     /// What times new entries get.
@@ -220,7 +169,7 @@ impl StepContext<'_> {
             return Ok(Vec::new());
         };
         let is_small = matches!(found.entry.kind, EntryKind::File { size, .. } if size <= LARGEST);
-        let Some(layer) = root.layers.get(found.layer).filter(|_| is_small) else {
+        let Some(layer) = root.layer(found.layer).filter(|_| is_small) else {
             return Ok(Vec::new());
         };
         let mut content = Vec::new();

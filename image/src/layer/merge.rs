@@ -3,6 +3,9 @@
 //! Nothing is collected: each layer is a sorted list, the pass takes the smallest path of all, and
 //! jumps over what a higher layer hides.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
 use super::entry::{Entry, EntryKind, LayerPath};
 use super::entry_list::{Cursor, EntryList};
 use super::path::{compare_paths, is_below};
@@ -24,85 +27,119 @@ pub struct Walk<'a> {
     rootfs: &'a Rootfs,
     depth: Depth,
     start: LayerPath,
-    /// Where it is in each layer's entries and implied directories, base first.
-    left: Vec<(Cursor<'a>, Cursor<'a>)>,
+    /// Where it is in the layers. The smallest path is on top, and of equal ones that of the highest layer.
+    left: BinaryHeap<Rest<'a>>,
+    /// The directories on the way to the last path of which something is hidden, each with the lowest layer that shows
+    /// there.
+    floors: Vec<(LayerPath, usize)>,
+}
+
+/// What is left of a layer's entries, or of its implied directories.
+#[derive(Debug)]
+struct Rest<'a> {
+    layer: usize,
+    is_implied: bool,
+    /// Not at the end.
+    cursor: Cursor<'a>,
 }
 
 impl<'a> Walk<'a> {
-    /// `floor` is the lowest layer whose entries below `start` are visible.
-    pub(super) fn new(rootfs: &'a Rootfs, start: &[u8], floor: usize, depth: Depth) -> Self {
-        let cursor = |at: usize, list: &'a EntryList| {
-            let mut cursor = list.seek(start);
-            if at < floor {
-                cursor.finish();
-            }
-            if depth == Depth::Children && cursor.path() == Some(start) {
-                cursor.advance();
-            }
-            cursor
-        };
-        let layers = rootfs.layers().iter().enumerate();
-        Self {
+    /// `layers` are those that have something at `start`, from the lowest on of which something is visible.
+    pub(super) fn new(
+        rootfs: &'a Rootfs,
+        start: &[u8],
+        layers: impl Iterator<Item = usize>,
+        depth: Depth,
+    ) -> Self {
+        let mut walk = Self {
             rootfs,
             depth,
             start: start.to_vec(),
-            left: layers
-                .map(|(at, layer)| (cursor(at, layer.entries()), cursor(at, layer.implied())))
-                .collect(),
+            left: BinaryHeap::new(),
+            floors: Vec::new(),
+        };
+        let rest = |layer: usize, is_implied: bool, list: &'a EntryList| {
+            let mut cursor = list.seek(start);
+            if depth == Depth::Children && cursor.path() == Some(start) {
+                cursor.advance();
+            }
+            Rest {
+                layer,
+                is_implied,
+                cursor,
+            }
+        };
+        for at in layers {
+            let layer = rootfs.layer(at);
+            walk.push(rest(at, false, layer.entries()));
+            walk.push(rest(at, true, layer.implied()));
+        }
+        walk
+    }
+
+    fn push(&mut self, rest: Rest<'a>) {
+        let path = rest.cursor.path();
+        if path.is_some_and(|path| path == self.start || is_below(path, &self.start)) {
+            self.left.push(rest);
         }
     }
 
-    /// Returns the smallest path that is left.
-    fn next_path(&self) -> Option<&[u8]> {
-        let heads = self
-            .left
-            .iter()
-            .flat_map(|(entries, implied)| entries.path().into_iter().chain(implied.path()));
-        let is_inside = |path: &&[u8]| *path == self.start || is_below(path, &self.start);
-        heads
-            .min_by(|left, right| compare_paths(left, right))
-            .filter(is_inside)
-    }
-
-    /// Takes the entries at `path` off all layers; returns what is visible there, if anything, and
-    /// drops what it hides.
+    /// Takes the entries at `path` off all layers; returns what is visible there, if anything.
     fn take(&mut self, path: &[u8]) -> Option<Found> {
+        let is_left = |(above, _): &(LayerPath, usize)| !is_below(path, above);
+        while self.floors.last().is_some_and(is_left) {
+            self.floors.pop();
+        }
         let mut found: Option<Found> = None;
         let mut implied: Option<Found> = None;
         let mut decided = false;
         let mut floor = 0;
-        for at in (0..self.left.len()).rev() {
-            let layer = self.rootfs.layer(at);
-            let (entries, implicit) = &mut self.left[at];
-            if let Some((position, entry)) = take_here(entries, path) {
-                if floor == 0 && hides_lower(&entry) {
-                    floor = at;
-                }
-                if !decided {
-                    decided = true;
-                    let shown = match entry.kind {
-                        EntryKind::Whiteout => false,
-                        EntryKind::Directory { .. } => true,
-                        _ => implied.is_none(),
-                    };
-                    found = shown.then(|| Found::new(at, layer, position, entry));
+        while let Some(mut rest) = self.take_rest(path) {
+            let at = rest.layer;
+            if let Some((above, _)) = self.floors.iter().find(|(_, floor)| at < *floor) {
+                rest.cursor.skip(above);
+                self.push(rest);
+                continue;
+            }
+            if let Some(entry) = rest.cursor.entry().filter(|_| !decided || floor == 0) {
+                if rest.is_implied {
+                    if !decided {
+                        implied = Some(Found::implied(at, entry));
+                    }
+                } else {
+                    if floor == 0 && hides_lower(&entry) {
+                        floor = at;
+                    }
+                    if !decided {
+                        decided = true;
+                        let shown = match entry.kind {
+                            EntryKind::Whiteout => false,
+                            EntryKind::Directory { .. } => true,
+                            _ => implied.is_none(),
+                        };
+                        let (layer, position) = (self.rootfs.layer(at), rest.cursor.position());
+                        found = shown.then(|| Found::new(at, layer, position, entry));
+                    }
                 }
             }
-            if let Some((_, entry)) = take_here(implicit, path)
-                && !decided
-            {
-                implied = Some(Found::implied(at, entry));
+            match self.depth {
+                Depth::All => rest.cursor.advance(),
+                Depth::Children => rest.cursor.skip(path),
             }
+            self.push(rest);
         }
-        let n_skipped = match self.depth {
-            Depth::All => floor,
-            Depth::Children => self.left.len(),
-        };
-        for (entries, implicit) in &mut self.left[..n_skipped] {
-            entries.skip(path);
-            implicit.skip(path);
+        if floor > 0 {
+            self.floors.push((path.to_vec(), floor));
         }
         found.or(implied)
+    }
+
+    /// Takes what is on top, if it is at `path`.
+    fn take_rest(&mut self, path: &[u8]) -> Option<Rest<'a>> {
+        if self.left.peek()?.cursor.path() != Some(path) {
+            return None;
+        }
+        self.left.pop()
     }
 }
 
@@ -111,7 +148,7 @@ impl Iterator for Walk<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let path = self.next_path()?.to_vec();
+            let path = self.left.peek()?.cursor.path()?.to_vec();
             if let Some(found) = self.take(&path) {
                 return Some(found);
             }
@@ -119,17 +156,28 @@ impl Iterator for Walk<'_> {
     }
 }
 
+impl Ord for Rest<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let [ours, theirs] = [self, other].map(|rest| rest.cursor.path().unwrap_or_default());
+        compare_paths(theirs, ours).then(self.layer.cmp(&other.layer))
+    }
+}
+
+impl PartialOrd for Rest<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rest<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rest<'_> {}
+
 /// Returns true if `entry` hides what lower layers have below its path.
 pub(super) fn hides_lower(entry: &Entry) -> bool {
     !matches!(entry.kind, EntryKind::Directory { opaque: false })
-}
-
-/// Takes the entry at `path`, with its position, if the cursor is there.
-fn take_here(cursor: &mut Cursor<'_>, path: &[u8]) -> Option<(usize, Entry)> {
-    if cursor.path() != Some(path) {
-        return None;
-    }
-    let taken = (cursor.position(), cursor.entry()?);
-    cursor.advance();
-    Some(taken)
 }

@@ -1,6 +1,7 @@
 //! Layers: their entries and index, and tar in and out.
 
 mod assemble;
+mod cached;
 mod chunks;
 pub mod compression;
 mod convert;
@@ -19,6 +20,7 @@ mod merge;
 pub mod pack;
 pub mod path;
 pub mod pax;
+mod places;
 pub mod rootfs;
 mod sparse;
 pub mod store;

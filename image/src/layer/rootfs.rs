@@ -2,7 +2,8 @@
 //!
 //! Nothing here touches a file system, so nothing a layer contains can lead out of the root.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::error::ImageError;
 
@@ -10,6 +11,7 @@ use super::entry::{Entry, EntryKind, LayerPath};
 use super::index::{LayerIndex, implied_directory};
 use super::merge::{Depth, Walk, hides_lower};
 use super::path::{self, split_last};
+use super::places::{MANY, Places};
 
 /// Most symbolic links that one resolution follows. Linux stops at 40; more would resolve nowhere.
 const MAX_LINKS: usize = 255;
@@ -21,6 +23,9 @@ const MAX_PENDING: usize = 1 << 20;
 #[derive(Debug, Clone, Default)]
 pub struct Rootfs {
     layers: Vec<Arc<LayerIndex>>,
+    /// Where paths are, once there are many layers. It is shared with clones to which layers were added, and knows
+    /// theirs as well.
+    places: Option<Arc<RwLock<Places>>>,
 }
 
 /// What is visible at a path.
@@ -141,7 +146,12 @@ impl Rootfs {
     /// Returns the tree that `layers`, base first, make.
     #[must_use]
     pub fn new(layers: Vec<Arc<LayerIndex>>) -> Self {
-        Self { layers }
+        let mut rootfs = Self {
+            layers,
+            places: None,
+        };
+        rootfs.note_places();
+        rootfs
     }
 
     /// Returns the layers, base first.
@@ -152,7 +162,31 @@ impl Rootfs {
 
     /// Adds a layer on top.
     pub fn push(&mut self, layer: Arc<LayerIndex>) {
+        let shared = self.places.as_ref().map(|places| {
+            let mut places = places.write().unwrap_or_else(PoisonError::into_inner);
+            let is_mine = places.n_layers() == self.layers.len();
+            if is_mine {
+                places.push(&layer);
+            }
+            is_mine
+        });
         self.layers.push(layer);
+        if shared != Some(true) {
+            // Another layer was added to a clone.
+            self.note_places();
+        }
+    }
+
+    /// Begins to note where paths are, if there are layers enough for that.
+    fn note_places(&mut self) {
+        if self.layers.len() < MANY {
+            return;
+        }
+        let mut places = Places::default();
+        for layer in &self.layers {
+            places.push(layer);
+        }
+        self.places = Some(Arc::new(RwLock::new(places)));
     }
 
     pub(super) fn layer(&self, at: usize) -> &LayerIndex {
@@ -163,9 +197,43 @@ impl Rootfs {
     /// way nor in the last place.
     #[must_use]
     pub fn lookup(&self, path: &[u8]) -> Option<Found> {
+        match self.places() {
+            None => self.lookup_in((0..self.layers.len()).rev(), path),
+            Some(places) => self.lookup_in(self.deciding(&places, path), path),
+        }
+    }
+
+    fn places(&self) -> Option<RwLockReadGuard<'_, Places>> {
+        let places = self.places.as_ref()?;
+        Some(places.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the layers, the highest first, by which [`Rootfs::lookup_in`] finds what it finds by all.
+    fn deciding(&self, places: &Places, path: &[u8]) -> impl Iterator<Item = usize> + use<> {
+        let n = self.layers.len();
+        let mut layers = places.large(n).to_vec();
+        let entry = places.entry(path, n);
+        let hiding = path::ancestors(path).filter_map(|ancestor| places.hiding(ancestor, n));
+        let hiding = hiding.max();
+        let is_end = |layer: &usize| {
+            let layer = &self.layers[*layer];
+            layer.get(path).is_some() || hides_below_ancestor(layer, path)
+        };
+        let large = layers.iter().copied().rfind(is_end);
+        let end = entry.max(hiding).max(large).unwrap_or(0);
+        let implied = places.implied(path, end).filter(|layer| *layer < n);
+        layers.extend([entry, hiding, implied].into_iter().flatten());
+        layers.sort_unstable();
+        layers.dedup();
+        layers.into_iter().rev()
+    }
+
+    /// Returns what these layers, the highest first, have at `path`.
+    fn lookup_in(&self, layers: impl Iterator<Item = usize>, path: &[u8]) -> Option<Found> {
         // A directory that a layer only implies: it exists, but a lower layer may know its metadata.
         let mut implied = None;
-        for (at, layer) in self.layers.iter().enumerate().rev() {
+        for at in layers {
+            let layer = &self.layers[at];
             let place = layer.entries().find(path);
             if let Some((place, entry)) =
                 place.and_then(|place| Some((place.position(), place.entry()?)))
@@ -239,25 +307,59 @@ impl Rootfs {
     /// Returns what lies directly in the directory at `path`, which must be clean, sorted by name.
     /// Nothing if there is no directory.
     pub fn read_dir(&self, path: &[u8]) -> Walk<'_> {
-        Walk::new(self, path, self.floor(path), Depth::Children)
+        Walk::new(self, path, self.layers_at(path), Depth::Children)
     }
 
     /// Returns what is at `path`, which must be clean, and all below it, in
     /// [`compare_paths`](super::path::compare_paths) order. Symbolic links are not followed.
     pub fn walk(&self, path: &[u8]) -> Walk<'_> {
-        Walk::new(self, path, self.floor(path), Depth::All)
+        Walk::new(self, path, self.layers_at(path), Depth::All)
+    }
+
+    /// Returns the layers of which anything at or below `path` can be visible.
+    fn layers_at(&self, path: &[u8]) -> impl Iterator<Item = usize> + use<> {
+        let (floor, n) = (self.floor(path), self.layers.len());
+        let noted = self.places().map(|places| places.at(path, n));
+        let all = noted.is_none().then_some(floor..n);
+        let noted = noted.into_iter().flatten();
+        noted
+            .filter(move |at| *at >= floor)
+            .chain(all.into_iter().flatten())
     }
 
     /// Returns the lowest layer of which anything at or below `path` can be visible.
     fn floor(&self, path: &[u8]) -> usize {
-        let hides = |layer: &Arc<LayerIndex>| {
+        let n = self.layers.len();
+        let hides = |at: &usize| {
+            let layer = &self.layers[*at];
             layer.get(path).as_ref().is_some_and(hides_lower) || hides_below_ancestor(layer, path)
         };
-        let top_down = self.layers.iter().enumerate().rev();
-        top_down
-            .into_iter()
-            .find(|(_, layer)| hides(layer))
-            .map_or(0, |(at, _)| at)
+        let Some(places) = self.places() else {
+            return (0..n).rfind(hides).unwrap_or(0);
+        };
+        let large = places.large(n).iter().copied().rfind(hides);
+        let way = path::ancestors(path).chain([path]);
+        let noted = way.filter_map(|path| places.hiding(path, n)).max();
+        large.max(noted).unwrap_or(0)
+    }
+
+    /// Returns the directories that some layer only implies, each once, in order.
+    #[must_use]
+    pub fn implied_paths(&self) -> Vec<LayerPath> {
+        let n = self.layers.len();
+        let of_layer = |layer: &Arc<LayerIndex>| {
+            let implied = layer.implied().iter();
+            implied.map(|entry| entry.path).collect::<Vec<_>>()
+        };
+        let paths: BTreeSet<LayerPath> = match self.places() {
+            None => self.layers.iter().flat_map(of_layer).collect(),
+            Some(places) => {
+                let large = places.large(n).iter().map(|at| &self.layers[*at]);
+                let noted = places.implied_paths(n).map(<[u8]>::to_vec);
+                large.flat_map(of_layer).chain(noted).collect()
+            }
+        };
+        paths.into_iter().collect()
     }
 }
 

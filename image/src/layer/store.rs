@@ -4,7 +4,7 @@
 //! fetched is a [`BlobFetcher`]'s business. Any number of threads and processes may use the same
 //! store: what one makes, the others wait for.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::manifest::Descriptor;
 use crate::media::Format;
 use crate::store::{Pin, Store};
 
+use super::cached::Cached;
 use super::compression::{Compression, Method};
 use super::folder::{LayerFolder, Marker, Unsynced};
 use super::index::LayerIndex;
@@ -25,9 +26,6 @@ use super::pack::{LayerPacker, Packed, pack};
 use super::tree::TreeOptions;
 
 pub use super::folder::Origin;
-
-/// Entries of the indexes that are kept in memory, all together; some 300 bytes each.
-const MAX_CACHED_ENTRIES: usize = 150_000;
 
 /// Fetches blobs from where layers came from.
 pub trait BlobFetcher: Send + Sync {
@@ -78,11 +76,11 @@ pub struct LayerStore {
     tree_options: TreeOptions,
     n_threads: usize,
     fetcher: Arc<dyn BlobFetcher>,
-    /// Indexes in memory, the one used last at the end.
-    cached: Mutex<VecDeque<(DiffId, Arc<LayerIndex>)>>,
+    /// Indexes in memory.
+    cached: Mutex<Cached>,
     /// Those of indexes that are not in memory.
     summaries: Mutex<HashMap<DiffId, IndexSummary>>,
-    unsynced: Mutex<Vec<Unsynced>>,
+    unsynced: Mutex<HashMap<DiffId, Unsynced>>,
     /// Marks what is written before the next sync.
     marker: Mutex<Option<Arc<Marker>>>,
     /// Layers that are used, whoever made them.
@@ -472,7 +470,7 @@ impl LayerStore {
         let marks =
             std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         self.store.sync()?;
-        for mark in marks {
+        for mark in marks.into_values() {
             self.folder(&mark.diff_id).mark_synced(&mark)?;
         }
         Ok(())
@@ -562,35 +560,24 @@ impl LayerStore {
 
     fn note_mark(&self, mark: Unsynced) {
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        unsynced.retain(|known| known.diff_id != mark.diff_id);
-        unsynced.push(mark);
+        unsynced.insert(mark.diff_id, mark);
     }
 
     /// Drops a layer's index from memory.
     pub(super) fn forget(&self, diff_id: &DiffId) {
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        cached.retain(|(known, _)| known != diff_id);
+        self.in_memory().remove(diff_id);
     }
 
     fn cached(&self, diff_id: &DiffId) -> Option<Arc<LayerIndex>> {
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = cached.iter().position(|(known, _)| known == diff_id)?;
-        let found = cached.remove(at)?;
-        let index = Arc::clone(&found.1);
-        cached.push_back(found);
-        Some(index)
+        self.in_memory().get(diff_id)
     }
 
     pub(super) fn cache(&self, diff_id: DiffId, index: &Arc<LayerIndex>) {
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        cached.retain(|(known, _)| *known != diff_id);
-        cached.push_back((diff_id, Arc::clone(index)));
-        let mut n_entries: usize = cached.iter().map(|(_, index)| index.entries().len()).sum();
-        while n_entries > MAX_CACHED_ENTRIES && cached.len() > 1 {
-            if let Some((_, oldest)) = cached.pop_front() {
-                n_entries -= oldest.entries().len();
-            }
-        }
+        self.in_memory().insert(diff_id, Arc::clone(index));
+    }
+
+    fn in_memory(&self) -> MutexGuard<'_, Cached> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

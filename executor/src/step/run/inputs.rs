@@ -18,7 +18,7 @@ use crate::files::node::{Home, Node};
 use crate::files::{self, Extraction, FilesError, Selection, SourceTree};
 use crate::layer_file;
 use crate::schedule::Failure;
-use crate::snapshot::{Access, Sandbox};
+use crate::snapshot::{Access, Sandbox, Stack};
 use crate::step::{Root, StepContext};
 
 /// The trees that a step's mounts take files from, by mount.
@@ -112,19 +112,20 @@ impl Input {
     }
 
     /// Returns what a mount of it is: the source, laid out in the empty folder `staging` as far as
-    /// need be, and what the mount point has to be. Nothing that is written there stays.
+    /// need be, what the mount point has to be, and what has to live as long as the mount. Nothing
+    /// that is written there stays.
     pub(super) fn mount(
         &self,
         context: &StepContext<'_>,
         sandbox: &Sandbox,
         access: Access,
         staging: &Path,
-    ) -> Result<(BindSource, TargetKind), StepError> {
+    ) -> Result<(BindSource, TargetKind, Option<Stack>), StepError> {
         let (root, rootfs, selection) = match &self.tree {
             InputTree::Context(from, selection) => {
                 let copy = staging.join("copy");
                 extract_context(from, selection, &copy, sandbox)?;
-                return Ok((BindSource::Path(copy), kind_of(selection)));
+                return Ok((BindSource::Path(copy), kind_of(selection), None));
             }
             InputTree::Part(root, rootfs, selection) => (root, rootfs.clone(), Some(selection)),
             InputTree::Whole(root) => (root, context.rootfs(root)?, None),
@@ -133,14 +134,17 @@ impl Input {
         let path = selection.map_or_else(PathBuf::new, |selection| {
             PathBuf::from(OsStr::from_bytes(selection.path()))
         });
-        let layers: Vec<_> = root.diff_ids().copied().collect();
-        let build = context.build;
-        if let Some(stack) = sandbox.stack(build, &layers, &rootfs, (access, staging), path)? {
-            return Ok((stack, kind));
-        }
-        let copy = staging.join("copy");
-        self.copy(context, sandbox, &copy)?;
-        Ok((BindSource::Path(copy), kind))
+        let place = (context.build, &context.shared.workspace);
+        let stack = sandbox.stack(place, root, &rootfs, (access, staging), path)?;
+        let (source, held) = match stack {
+            Some((source, stack)) => (source, Some(stack)),
+            None => {
+                let copy = staging.join("copy");
+                self.copy(context, sandbox, &copy)?;
+                (BindSource::Path(copy), None)
+            }
+        };
+        Ok((source, kind, held))
     }
 
     /// Copies it to `to`, which does not exist yet.
@@ -166,8 +170,8 @@ impl Input {
             let Home::Layer(number) = node.home else {
                 return Err(no_layer(node).into());
             };
-            let layer = root.diff_ids().nth(number).ok_or_else(|| no_layer(node))?;
-            let file = layer_file::open(context.build.layers, layer, &node.entry)?;
+            let layer = root.layer(number).ok_or_else(|| no_layer(node))?;
+            let file = layer_file::open(context.build.layers, &layer.diff_id, &node.entry)?;
             Ok(Box::new(file) as Box<dyn Read>)
         };
         let extraction = Extraction {

@@ -77,9 +77,8 @@ fn make(context: &StepContext<'_>, run: &Run, inputs: &Inputs) -> Result<MadeLay
     let identity = owner::resolve(&run.user, &accounts)?;
     let mut mounts = mounts::prepare(context, sandbox, run, inputs)?;
     let mut spec = spec(context, run, &identity, &mut mounts)?;
-    let parent: Vec<_> = context.parent.diff_ids().copied().collect();
     let workspace = &context.shared.workspace;
-    let snapshot = Snapshot::prepare(build, sandbox, workspace, &parent, &lower, &mut spec)?;
+    let snapshot = Snapshot::prepare(build, sandbox, workspace, context.parent, &lower, &mut spec)?;
     if let Some(max_tasks) = sandbox.cgroups.as_ref().and_then(Cgroups::max_tasks) {
         // The group has the say; its limit may be higher.
         spec.max_tasks = spec.max_tasks.max(max_tasks.min(MAX_PIDS));

@@ -17,7 +17,7 @@ use super::cache_mounts::{CacheDirectory, Request};
 use super::inputs::Inputs;
 use crate::error::StepError;
 use crate::schedule::Failure;
-use crate::snapshot::{Access, Sandbox};
+use crate::snapshot::{Access, Sandbox, Stack};
 use crate::step::StepContext;
 
 /// What tells programs where an agent is.
@@ -36,6 +36,8 @@ pub(super) struct Mounts<'a> {
     /// Sockets and who answers there.
     pub(super) agents: Vec<(Server, &'a Agent)>,
     caches: BTreeMap<String, CacheDirectory>,
+    /// What is mounted for them.
+    stacks: Vec<Stack>,
 }
 
 /// Makes ready what the step's mounts need.
@@ -129,7 +131,8 @@ impl<'a> Mounts<'a> {
             RunMount::Bind {
                 target, writable, ..
             } => {
-                let kind = one.bind(*writable)?;
+                let (kind, stack) = one.bind(*writable)?;
+                self.stacks.extend(stack);
                 self.push(target, kind);
             }
             RunMount::Cache {
@@ -249,7 +252,7 @@ impl<'a> Mounts<'a> {
 }
 
 impl One<'_> {
-    fn bind(&self, writable: bool) -> Result<MountKind, StepError> {
+    fn bind(&self, writable: bool) -> Result<(MountKind, Option<Stack>), StepError> {
         let input = self.inputs.get(self.number).ok_or(StepError::NoContext {
             name: String::new(),
         })?;
@@ -260,12 +263,13 @@ impl One<'_> {
         };
         let context = self.context;
         let staging = context.shared.workspace.folder(context.build.store)?;
-        let (source, target_kind) = input.mount(context, self.sandbox, access, &staging)?;
-        Ok(MountKind::Bind {
+        let (source, target_kind, stack) = input.mount(context, self.sandbox, access, &staging)?;
+        let kind = MountKind::Bind {
             source,
             target_kind,
             read_only: !writable,
-        })
+        };
+        Ok((kind, stack))
     }
 
     /// A relative target stands below the working directory.
