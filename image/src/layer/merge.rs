@@ -122,11 +122,11 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
-            match self.depth {
-                Depth::All => rest.cursor.advance(),
-                Depth::Children => rest.cursor.skip(path),
-            }
+            rest.cursor.advance();
             self.push(rest);
+        }
+        if self.depth == Depth::Children {
+            floor = usize::MAX;
         }
         if floor > 0 {
             self.floors.push((path.to_vec(), floor));
