@@ -138,14 +138,29 @@ impl Export<'_> {
         };
         let store = &self.workplace.store;
         let write = |out: &mut Output<'_>| write(store, std::slice::from_ref(&image), out);
-        match place {
-            Place::File(path) => write_file(path, Durability::Quick, write)?,
+        self.while_syncing(|| match place {
+            Place::File(path) => Ok(write_file(path, Durability::Quick, write)?),
             Place::Stdout => {
                 let mut stdout = std::io::stdout().lock();
-                write(&mut Output::Stream(&mut stdout))?;
+                Ok(write(&mut Output::Stream(&mut stdout))?)
             }
-        }
+        })?;
         Ok(Exported::of(target))
+    }
+
+    /// Calls `write` and has the disk take what is in the store meanwhile: the image's name has to wait for
+    /// that, but not for the archive, which one sync behind both would write to disk as well.
+    fn while_syncing(&self, write: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+        if !self.workplace.layers.has_unsynced()? {
+            return write();
+        }
+        std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| self.workplace.layers.sync());
+            write()?;
+            // A thread that failed has synced nothing; whoever gives names does it then.
+            syncing.join().unwrap_or(Ok(false))?;
+            Ok(())
+        })
     }
 
     fn engine(&self, context: Option<&str>, form: &Form) -> Result<Exported, Failure> {

@@ -206,6 +206,17 @@ impl Database {
         Ok(())
     }
 
+    /// Reports whether there is a record of a step that is written like this, with whatever key.
+    ///
+    /// # Errors
+    /// [`CacheError::Database`].
+    pub fn knows(&self, instruction: &str) -> Result<bool, CacheError> {
+        self.with("look for records", |db| {
+            db.prepare_cached("SELECT EXISTS (SELECT 1 FROM records WHERE instruction = ?1)")?
+                .query_row([instruction], |row| row.get(0))
+        })
+    }
+
     /// Removes a record whose layer turned out to be gone.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub(crate) fn pack(
     snapshot: &Snapshot,
     lower: &Rootfs,
     epoch: Option<i64>,
-    blob: Option<&mut dyn Write>,
+    blob: Option<&mut (dyn Write + Send)>,
     notices: &mut Vec<String>,
 ) -> Result<Packed, StepError> {
     let root = open_root(&snapshot.tree)?;

@@ -177,6 +177,8 @@ pub(crate) struct Shared {
     pub(crate) workspace: Workspace,
     /// Merged views of root file systems.
     pub(crate) rootfs: Grown<Rootfs>,
+    /// Held by the step whose layer is packed before its key is known.
+    pub(crate) early: Mutex<()>,
     pub(crate) reset_caches: Once,
     pub(crate) runs: Countdown,
 }
@@ -188,6 +190,7 @@ impl Shared {
             contexts: OpenContexts::default(),
             workspace: Workspace::default(),
             rootfs: Grown::default(),
+            early: Mutex::default(),
             reset_caches: Once::default(),
             runs: Countdown(AtomicUsize::new(plan.steps().filter(is_run).count())),
         }

@@ -28,7 +28,7 @@ fn read(tar: &[u8]) -> Result<Unpacked, ImageError> {
 fn packed(
     entries: &[Entry],
     content: &BTreeMap<Vec<u8>, Vec<u8>>,
-    blob: Option<&mut dyn io::Write>,
+    blob: Option<&mut (dyn io::Write + Send)>,
 ) -> Packed {
     let empty = Vec::new();
     pack::<ImageError>(blob, |packer| {

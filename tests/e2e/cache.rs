@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::support::image::Image;
+use crate::support::run::Run;
 use crate::support::{TestEnv, bases, need};
 
 const NEEDS: &str = "this needs docker-registry, skopeo and busybox-static";
@@ -299,4 +300,46 @@ RUN sleep 1 && head -c 16 /dev/urandom | base64 > /a.random
         .collect();
     assert_eq!(layers[0], layers[1]);
     assert_eq!(layers[0], layers[2]);
+}
+
+/// A new context is packed before the step's key is known; one for which a like step has a record is hashed first.
+#[test]
+fn a_layer_is_the_same_whenever_it_is_packed_and_by_however_many_threads() {
+    let large = "large ".repeat(700_000);
+    let small: Vec<(String, String)> = (0..300)
+        .map(|n| (format!("d{}/f{n}", n % 7), format!("{n} ").repeat(n)))
+        .collect();
+    let dockerfile = "FROM scratch\nCOPY . /app\n";
+    let mut archives = Vec::new();
+    for (n_threads, is_known) in [("1", false), ("8", false), ("1", true), ("8", true)] {
+        let env = TestEnv::new();
+        let mut files = vec![("Dockerfile", dockerfile), ("large", &*large)];
+        files.extend(
+            small
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str())),
+        );
+        let context = env.context("ctx", &files);
+        if is_known {
+            let other = env.context("other", &[("Dockerfile", dockerfile), ("f", "other")]);
+            env.build(&other, &[]);
+        }
+        let out = env.out("app.tar");
+        let output = format!("type=oci,compression=uncompressed,dest={}", out.display());
+        let build = || {
+            let mut command = env.command();
+            command
+                .env("RAYON_NUM_THREADS", n_threads)
+                .args(["build", "--progress=plain", "-o", &output])
+                .arg("--build-arg=SOURCE_DATE_EPOCH=1")
+                .arg(&context);
+            Run::of(&mut command).ok()
+        };
+        assert!(!build().stderr.contains("CACHED"));
+        archives.push(fs_err::read(&out).unwrap());
+        // What was learnt while it was packed is what the key is made of.
+        build().says("CACHED");
+        assert!(fs_err::read(&out).unwrap() == archives[0]);
+    }
+    assert!(archives.iter().all(|archive| *archive == archives[0]));
 }

@@ -131,7 +131,7 @@ fn read_and_hash(file: &mut File, size: u64, buffer: &mut [u8]) -> std::io::Resu
 
 /// Nanoseconds since the epoch, by the clock that the kernel stamps files with. Only decides
 /// whether a digest may be kept.
-fn now() -> i128 {
+pub(crate) fn now() -> i128 {
     let time = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }

@@ -134,7 +134,7 @@ pub(super) fn node_of(stat: &Stat) -> Node {
 }
 
 /// Returns what the file-digest cache knows a file by.
-pub(super) fn state_of(stat: &Stat) -> FileState {
+pub(crate) fn state_of(stat: &Stat) -> FileState {
     FileState {
         dev: stat.st_dev,
         ino: stat.st_ino,
@@ -151,7 +151,7 @@ pub(super) fn state_of(stat: &Stat) -> FileState {
 }
 
 /// Returns the extended attributes of an open file that go into layers.
-pub(super) fn read_xattrs(fd: impl AsFd) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
+pub(crate) fn read_xattrs(fd: impl AsFd) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
     let mut found = BTreeMap::new();
     match rustix::fs::flistxattr_query(&fd) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(found),

@@ -24,7 +24,8 @@ use crate::files::error::{FilesError, shown};
 use crate::files::node::{Home, Node};
 use crate::files::patterns::{Filter, FilterState, Patterns, Verdict};
 
-pub(crate) use hash::{hash_file, hash_files};
+pub(crate) use hash::{hash_file, hash_files, now};
+pub(crate) use list::{read_xattrs, state_of};
 
 /// A directory build context, as its ignore file lets it be seen.
 #[derive(Debug)]
@@ -56,6 +57,12 @@ impl Context {
             ignore,
             digests,
         })
+    }
+
+    /// Notes the digest of a file that was in this state when it was read, which began at `read_at`, in
+    /// nanoseconds since the Unix epoch.
+    pub(crate) fn note_digest(&self, state: FileState, digest: ContentDigest, read_at: i128) {
+        self.digests.note(state, digest.0, read_at);
     }
 
     /// Returns what is known of the files' digests now, to be saved.
@@ -131,7 +138,7 @@ impl Context {
     /// Returns the state of the file at `path`.
     #[cfg(test)]
     pub(crate) fn state(&self, path: &[u8]) -> FileState {
-        list::state_of(&self.open_file(path).unwrap().1)
+        state_of(&self.open_file(path).unwrap().1)
     }
 
     fn stat(&self, path: &[u8]) -> Result<Option<Node>, FilesError> {

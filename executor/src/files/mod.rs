@@ -4,11 +4,15 @@
 //! the step's key needs. [`pack`] places them over the parent and writes the layer in one pass,
 //! reading each file once more and comparing. No root file system has to exist for that: the
 //! parent's index says all that matters. [`workdir`] is the same for `WORKDIR`.
+//!
+//! Where nothing is known of the files, that would be to read them twice. Then the layer can be packed
+//! before the key is known, and gives the digests: [`choose`], [`pack_early`], [`Selection::hash`].
 
 mod archive;
 mod chmod;
 mod chown;
 mod digest;
+mod early;
 pub(crate) mod error;
 mod extract;
 mod fetched;
@@ -35,6 +39,7 @@ use rbuild_planner::{FileSource, Files, Tree};
 pub(crate) use chown::{
     Accounts as OwnerAccounts, Owner, needs_accounts, resolve as resolve_owner,
 };
+pub(crate) use early::pack_early;
 pub use error::FilesError;
 pub(crate) use extract::Extraction;
 pub(crate) use fetched::Fetched;
@@ -101,6 +106,21 @@ pub(crate) fn prepare<'a>(
     trees: &dyn Fn(&Tree) -> Option<SourceTree<'a>>,
     fetched: &[Option<Fetched>],
 ) -> Result<Selection, FilesError> {
+    let mut selection = choose(step, trees, fetched)?;
+    selection.hash(trees)?;
+    Ok(selection)
+}
+
+/// Chooses the files as [`prepare`] does, and reads none of them: those that the context's digest cache does
+/// not know have no digest.
+///
+/// # Errors
+/// [`FilesError::NotFound`] and the others of choosing.
+pub(crate) fn choose<'a>(
+    step: &Files,
+    trees: &dyn Fn(&Tree) -> Option<SourceTree<'a>>,
+    fetched: &[Option<Fetched>],
+) -> Result<Selection, FilesError> {
     let exclude = patterns::exclude(&step.exclude)?;
     let mut sources = Vec::with_capacity(step.sources.len());
     for (at, source) in step.sources.iter().enumerate() {
@@ -127,10 +147,7 @@ pub(crate) fn prepare<'a>(
             keeps_parents: step.parents,
             exclude: &exclude,
         };
-        let mut matches = select::select(found, pattern, rules)?;
-        if let SourceTree::Context(context) = found {
-            hash(context, &mut matches)?;
-        }
+        let matches = select::select(found, pattern, rules)?;
         sources.push(Selected {
             of: SourceOf::Tree(tree.clone()),
             matches,
@@ -149,6 +166,24 @@ fn hash(context: &Context, matches: &mut [Match]) -> Result<(), FilesError> {
 }
 
 impl Selection {
+    /// Reads and hashes the files of contexts that have no digest yet.
+    ///
+    /// # Errors
+    /// As [`prepare`].
+    pub(crate) fn hash<'a>(
+        &mut self,
+        trees: &dyn Fn(&Tree) -> Option<SourceTree<'a>>,
+    ) -> Result<(), FilesError> {
+        for Selected { of, matches } in &mut self.sources {
+            if let SourceOf::Tree(tree) = of
+                && let Some(SourceTree::Context(context)) = trees(tree)
+            {
+                hash(context, matches)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the digest of each source, in order: what the step's key says of its inputs.
     #[must_use]
     pub(crate) fn source_digests(&self) -> Vec<[u8; 32]> {

@@ -4,7 +4,9 @@
 //! file system is touched.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
+use rbuild_cache::files::FileState;
 use rbuild_image::layer::entry::{Entry, EntryKind, LayerPath, Mtime};
 use rbuild_image::layer::path::{ancestors, compare_paths, is_below, join, split_last};
 use rbuild_image::layer::rootfs::Rootfs;
@@ -23,13 +25,27 @@ pub(crate) enum Data {
     /// There are none: not a file, or an empty one.
     None,
     /// The file at this path of the tree of source `source`.
-    Source { source: usize, path: LayerPath },
+    Source {
+        source: usize,
+        path: LayerPath,
+        /// What it was when it was chosen, if it has no digest by which it would be known again.
+        unread: Option<Box<Unread>>,
+    },
     /// The text of source `source`.
     Inline { source: usize },
     /// The file at this path of the parent.
     Parent { path: LayerPath },
     /// A part of unpacked archive `archive`.
     Archive { archive: usize, offset: u64 },
+}
+
+/// A file of a context that was not read before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unread {
+    pub(crate) mode: u32,
+    pub(crate) mtime: Mtime,
+    /// The state in which it is read.
+    pub(crate) state: OnceLock<FileState>,
 }
 
 /// A new entry.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use rbuild_cache::files::FileState;
 use rbuild_image::error::ImageError;
-use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, LayerPath};
+use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, LayerPath, Mtime};
 use rbuild_image::layer::{Follow, LayerPacker, Packed, Rootfs};
 use rbuild_planner::{Files, Unpack};
 
@@ -14,13 +15,13 @@ use super::chmod::ModeChange;
 use super::chown::{self, Accounts, Owner};
 use super::error::{FilesError, shown};
 use super::node::Home;
-use super::overlay::{Data, Overlay, Placed};
+use super::overlay::{Data, Overlay, Placed, Unread};
 use super::place::{Change, Destination, Origin, Placer, Times};
 use super::select::Match;
 use super::stream::{Ahead, Shared};
 use super::tree::SourceTree;
 use super::{Selected, Selection, SourceOf};
-use crate::context::Context;
+use crate::context::{Context, read_xattrs, state_of};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read, in bytes.
 const LARGEST_ACCOUNTS: u64 = 16 << 20;
@@ -63,7 +64,28 @@ pub(crate) fn pack(
     step: &Files,
     selection: Selection,
     around: &Surroundings<'_>,
-    blob: Option<&mut dyn Write>,
+    blob: Option<&mut (dyn Write + Send)>,
+) -> Result<Packed, FilesError> {
+    pack_learning(step, selection, around, blob, &mut Vec::new())
+}
+
+/// What a file of a context was when it was read, and the digest of what was read.
+#[derive(Debug)]
+pub(super) struct Learnt {
+    /// The number of the source, and the path in its tree.
+    pub(super) file: (usize, LayerPath),
+    pub(super) state: FileState,
+    pub(super) digest: ContentDigest,
+}
+
+/// Packs as [`pack`] does. Of the files that were chosen and not hashed, the digests go to `learnt`. Each has the
+/// metadata with which it was chosen, stays what it is while it is read, and has no extended attributes.
+pub(super) fn pack_learning(
+    step: &Files,
+    selection: Selection,
+    around: &Surroundings<'_>,
+    blob: Option<&mut (dyn Write + Send)>,
+    learnt: &mut Vec<Learnt>,
 ) -> Result<Packed, FilesError> {
     let change = Change {
         owner: owner(step, around)?,
@@ -105,7 +127,7 @@ pub(crate) fn pack(
         archives,
         around,
     };
-    packing.run(entries, blob)
+    packing.run(entries, blob, learnt)
 }
 
 /// Unpacks a matched file if it is an archive: one of a context, or one that was fetched if that was
@@ -224,6 +246,25 @@ struct Waiting {
     digest: Option<ContentDigest>,
 }
 
+impl Waiting {
+    /// Returns what is known of a file now that was not hashed before, and was read.
+    fn learnt(&self, found: Option<ContentDigest>) -> Option<Learnt> {
+        let Data::Source {
+            source,
+            path,
+            unread: Some(unread),
+        } = &self.data
+        else {
+            return None;
+        };
+        Some(Learnt {
+            file: (*source, path.clone()),
+            state: *unread.state.get()?,
+            digest: found?,
+        })
+    }
+}
+
 /// Splits new entries into what goes to the packer, and what the reading threads must know.
 fn split(placed: Vec<Placed>) -> (Vec<Entry>, Vec<Waiting>) {
     let mut entries = Vec::with_capacity(placed.len());
@@ -232,8 +273,16 @@ fn split(placed: Vec<Placed>) -> (Vec<Entry>, Vec<Waiting>) {
         if let EntryKind::File { size, digest } = entry.kind
             && size > 0
         {
+            let is_hashed = !matches!(
+                data,
+                Data::Archive { .. }
+                    | Data::Source {
+                        unread: Some(_),
+                        ..
+                    }
+            );
             files.push(Waiting {
-                digest: Some(digest).filter(|_| !matches!(data, Data::Archive { .. })),
+                digest: is_hashed.then_some(digest),
                 data,
                 size,
             });
@@ -244,13 +293,20 @@ fn split(placed: Vec<Placed>) -> (Vec<Entry>, Vec<Waiting>) {
 }
 
 impl Packing<'_, '_> {
-    fn run(&self, entries: Vec<Entry>, blob: Option<&mut dyn Write>) -> Result<Packed, FilesError> {
+    fn run(
+        &self,
+        entries: Vec<Entry>,
+        blob: Option<&mut (dyn Write + Send)>,
+        learnt: &mut Vec<Learnt>,
+    ) -> Result<Packed, FilesError> {
         let sizes: Vec<u64> = self.files.iter().map(|file| file.size).collect();
         let open = |n: usize| self.open(&self.files[n]);
         let shared = Shared::new(&sizes, &open);
         std::thread::scope(|scope| {
             let mut ahead = Ahead::start(scope, &shared);
-            rbuild_image::layer::pack(blob, |packer| self.fill(entries, packer, &mut ahead))
+            rbuild_image::layer::pack(blob, |packer| {
+                self.fill(entries, packer, &mut ahead, learnt)
+            })
         })
     }
 
@@ -259,6 +315,7 @@ impl Packing<'_, '_> {
         entries: Vec<Entry>,
         packer: &mut LayerPacker<'_>,
         ahead: &mut Ahead<'_, '_>,
+        learnt: &mut Vec<Learnt>,
     ) -> Result<(), FilesError> {
         let mut files = self.files.iter();
         for entry in entries {
@@ -271,8 +328,10 @@ impl Packing<'_, '_> {
                 continue;
             };
             ahead.next_file();
-            match packer.add(entry, Some(ahead)) {
-                Ok(found) if file.digest.is_none() || found == file.digest => {}
+            match packer.add_hashed(entry, ahead) {
+                Ok(found) if file.digest.is_none() || found == file.digest => {
+                    learnt.extend(file.learnt(found));
+                }
                 Ok(_) => return Err(self.changed(file)),
                 Err(error) => return Err(ahead.failure().unwrap_or_else(|| error.into())),
             }
@@ -291,7 +350,11 @@ impl Packing<'_, '_> {
             },
             Data::Archive { archive, offset } => self.archives[*archive].open(*offset, size),
             Data::Parent { path } => self.open_layer_file(LayerTree::Parent, path),
-            Data::Source { source, path } => self.open_source(*source, path, size),
+            Data::Source {
+                source,
+                path,
+                unread,
+            } => self.open_source(*source, path, size, unread.as_deref()),
         }
     }
 
@@ -300,20 +363,24 @@ impl Packing<'_, '_> {
         source: usize,
         path: &LayerPath,
         size: u64,
+        unread: Option<&Unread>,
     ) -> Result<Box<dyn Read>, FilesError> {
         let tree = match &self.sources[source] {
             SourceOf::Tree(tree) => tree,
-            SourceOf::Checkout(context) => return open_context_file(context, path, size),
+            SourceOf::Checkout(context) => return open_context_file(context, path, size, None),
             SourceOf::File(fetched) => {
                 return Ok(Box::new(Watched {
                     file: open_fetched(fetched, path, size)?,
                     path: path.clone(),
+                    end: None,
                 }));
             }
             SourceOf::Text(_) | SourceOf::Commit(_) => return Ok(Box::new(io::empty())),
         };
         match (tree, (self.around.trees)(tree)) {
-            (_, Some(SourceTree::Context(context))) => open_context_file(context, path, size),
+            (_, Some(SourceTree::Context(context))) => {
+                open_context_file(context, path, size, unread)
+            }
             (rbuild_planner::Tree::Step(step), Some(SourceTree::Rootfs(_))) => {
                 self.open_layer_file(LayerTree::Step(*step), path)
             }
@@ -342,7 +409,7 @@ impl Packing<'_, '_> {
     /// Returns the error for a file whose bytes are not those that were selected.
     fn changed(&self, file: &Waiting) -> FilesError {
         let path = match &file.data {
-            Data::Source { source, path } if self.may_change(*source) => {
+            Data::Source { source, path, .. } if self.may_change(*source) => {
                 return FilesError::Changed { path: shown(path) };
             }
             Data::Source { path, .. } | Data::Parent { path } => shown(path),
@@ -363,18 +430,38 @@ impl Packing<'_, '_> {
     }
 }
 
+/// Opens a file of a context. One that was never read has to be what it was when it was chosen, and to stay what it
+/// is until its end.
 fn open_context_file(
     context: &Context,
     path: &LayerPath,
     size: u64,
+    unread: Option<&Unread>,
 ) -> Result<Box<dyn Read>, FilesError> {
+    let changed = || FilesError::Changed { path: shown(path) };
     let (file, stat) = context.open_file(path)?;
     if u64::try_from(stat.st_size) != Ok(size) {
-        return Err(FilesError::Changed { path: shown(path) });
+        return Err(changed());
+    }
+    let state = state_of(&stat);
+    if let Some(unread) = unread {
+        // All of that is in the header, and in the key.
+        let is_plain = read_xattrs(&file).is_ok_and(|xattrs| xattrs.is_empty());
+        let mtime = Mtime {
+            seconds: state.mtime.0,
+            nanoseconds: u32::try_from(state.mtime.1).unwrap_or(0),
+        };
+        if !is_plain || (stat.st_mode & 0o7777, mtime) != (unread.mode, unread.mtime) {
+            return Err(changed());
+        }
+        if unread.state.set(state).is_err() {
+            return Err(changed()); // nobody reads a file twice
+        }
     }
     Ok(Box::new(Watched {
         file,
         path: path.clone(),
+        end: unread.map(|_| (state, size)),
     }))
 }
 
@@ -382,25 +469,38 @@ fn open_context_file(
 struct Watched {
     file: std::fs::File,
     path: LayerPath,
+    /// The state that it must have at its end, and how many bytes away that is.
+    end: Option<(FileState, u64)>,
+}
+
+impl Watched {
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n_bytes = self.file.read(buffer)?;
+        if let Some((state, left)) = &mut self.end {
+            *left = left.saturating_sub(n_bytes as u64);
+            if *left == 0 && state_of(&rustix::fs::fstat(&self.file)?) != *state {
+                return Ok(0);
+            }
+        }
+        Ok(n_bytes)
+    }
 }
 
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let failure = |source| {
-            let path = shown(&self.path);
-            io::Error::other(FilesError::Io {
-                doing: "read",
-                path,
-                source,
-            })
-        };
-        match self.file.read(buffer) {
+        match self.read_some(buffer) {
             // All sizes were checked, so whoever reads on expects more than there is.
             Ok(0) if !buffer.is_empty() => Err(io::Error::other(FilesError::Changed {
                 path: shown(&self.path),
             })),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            other => other.map_err(failure),
+            other => other.map_err(|source| {
+                io::Error::other(FilesError::Io {
+                    doing: "read",
+                    path: shown(&self.path),
+                    source,
+                })
+            }),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`super::pack`].
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use rbuild_image::layer::entry::{Entry, EntryKind, LayerPath, Mtime};
 use rbuild_image::layer::path::{join, split_last};
@@ -13,7 +14,7 @@ use super::chown::Owner;
 use super::error::{FilesError, shown};
 use super::node::{Home, LinkGroup, Node};
 use super::nodes::Walked;
-use super::overlay::{Data, Model, Overlay, Placed};
+use super::overlay::{Data, Model, Overlay, Placed, Unread};
 use super::select::Match;
 
 /// Mode of directories that are made for what lies in them.
@@ -225,15 +226,24 @@ impl Placer<'_, '_> {
             })
         });
         let is_inline = self.origin == Origin::Made;
+        let unread = (node.home == Home::Disk { is_hashed: false }).then(|| {
+            Box::new(Unread {
+                mode: node.entry.mode,
+                mtime: node.entry.mtime,
+                state: OnceLock::new(),
+            })
+        });
         let mut entry = self.changed(node.entry);
         let from = std::mem::replace(&mut entry.path, path);
         let source = self.source;
         let data = match node.home {
             Home::Nowhere if is_inline => Data::Inline { source },
             Home::Nowhere => Data::None,
-            Home::Disk { .. } | Home::Layer(_) | Home::Fetched => {
-                Data::Source { source, path: from }
-            }
+            Home::Disk { .. } | Home::Layer(_) | Home::Fetched => Data::Source {
+                source,
+                path: from,
+                unread,
+            },
         };
         self.overlay.put(Placed { entry, data, link });
         Ok(())

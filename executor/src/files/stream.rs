@@ -2,7 +2,7 @@
 //!
 //! Files are cut into batches of about 1 MiB: many small files, or one large one in pieces. Threads
 //! take the batches in order; at most [`WINDOW`] of them are under way, so memory is bounded
-//! whatever the sizes. Knows nothing of layers: it asks for bytes and hands them on.
+//! whatever the sizes. The threads hash what they read. Knows nothing of layers: it asks for bytes and hands them on.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -10,6 +10,9 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
+
+use rbuild_image::layer::HashedRead;
+use rbuild_image::layer::entry::ContentDigest;
 
 use super::error::FilesError;
 
@@ -34,6 +37,8 @@ type Piece = Result<Buffer, FilesError>;
 struct Buffer {
     bytes: Vec<u8>,
     filled: usize,
+    /// Of the files that end in it, in order.
+    digests: VecDeque<ContentDigest>,
 }
 
 /// The files' data, in order; see [`Ahead::next_file`].
@@ -95,13 +100,14 @@ impl<'a> Shared<'a> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         spare.pop().unwrap_or_else(|| Buffer {
             bytes: vec![0; BATCH_SIZE],
-            filled: 0,
+            ..Buffer::default()
         })
     }
 
     fn give_back(&self, mut buffer: Buffer) {
         if !buffer.bytes.is_empty() {
             buffer.filled = 0;
+            buffer.digests.clear();
             let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
             spare.push(buffer);
         }
@@ -143,6 +149,7 @@ impl<'a> Shared<'a> {
         for file in files {
             let mut data = (self.open)(file)?;
             let mut rest = self.sizes[file];
+            let mut hasher = None;
             while rest > 0 {
                 let spare = &mut buffer.bytes[buffer.filled..];
                 if spare.is_empty() {
@@ -155,13 +162,28 @@ impl<'a> Shared<'a> {
                 let room = spare.len();
                 let want = usize::try_from(rest).map_or(room, |rest| rest.min(room));
                 read_exact(&mut *data, &mut spare[..want])?;
+                // Most files come whole, and those are hashed faster in one go.
+                if want as u64 == self.sizes[file] {
+                    buffer
+                        .digests
+                        .push_back(digest(blake3::hash(&spare[..want])));
+                } else {
+                    let hasher = hasher.get_or_insert_with(blake3::Hasher::new);
+                    hasher.update(&spare[..want]);
+                }
                 buffer.filled += want;
                 rest -= want as u64;
             }
+            let pieces = hasher.map(|hasher| digest(hasher.finalize()));
+            buffer.digests.extend(pieces);
         }
         drop(sender.send(Ok(buffer))); // As above.
         Ok(())
     }
+}
+
+fn digest(hash: blake3::Hash) -> ContentDigest {
+    ContentDigest(*hash.as_bytes())
 }
 
 /// Cuts the list into batches.
@@ -280,6 +302,13 @@ impl Read for Ahead<'_, '_> {
     }
 }
 
+impl HashedRead for Ahead<'_, '_> {
+    fn digest(&mut self) -> io::Result<ContentDigest> {
+        let found = self.current.digests.pop_front();
+        found.ok_or_else(|| io::Error::other("nobody has hashed the file"))
+    }
+}
+
 impl Drop for Ahead<'_, '_> {
     fn drop(&mut self) {
         // Threads that wait for room, or to hand over, end.
@@ -331,6 +360,7 @@ mod tests {
                     return Err(ahead.failure().unwrap());
                 }
                 assert_eq!(buffer.len() as u64, *size);
+                assert_eq!(ahead.digest().unwrap(), digest(blake3::hash(&buffer)));
                 assert!(buffer.iter().all(|found| *found == byte(n)));
             }
             Ok(sizes.len())

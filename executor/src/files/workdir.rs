@@ -21,7 +21,7 @@ pub(crate) fn workdir(
     parent: &Rootfs,
     owner: Owner,
     times: Times,
-    blob: Option<&mut dyn Write>,
+    blob: Option<&mut (dyn Write + Send)>,
 ) -> Result<Packed, FilesError> {
     let mut overlay = Overlay::new(Some(parent));
     let path = overlay.resolve(b"", step.path.as_bytes())?;

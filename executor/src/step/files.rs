@@ -1,7 +1,7 @@
 //! `COPY` and `ADD`: chosen files over the parent, straight into a layer.
 
-use std::io::Read;
-use std::sync::Arc;
+use std::io::{Read, Write};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use rbuild_cache::key::{CacheKey, KeyBuilder, Leaf};
 use rbuild_cache::record::Record;
@@ -10,7 +10,7 @@ use rbuild_image::layer::Rootfs;
 use rbuild_image::layer::entry::Entry;
 use rbuild_planner::{Chmod, ContextName, FileSource, Files, Tree, Unpack};
 
-use super::{MadeLayer, StepContext, fetched};
+use super::{MadeLayer, PackedLayer, StepContext, fetched};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::files::{self, Fetched, FilesError, LayerTree, Selection, SourceTree, Surroundings};
@@ -71,9 +71,43 @@ pub(super) fn resolve_local(
 fn try_once(context: &StepContext<'_>, files: &Files) -> Result<(Record, bool), StepError> {
     let fetched = fetched::fetch(context, files)?;
     let trees = SourceTrees::open(context, files)?;
-    let selection = files::prepare(files, &|tree| trees.get(tree), &fetched)?;
+    let mut selection = files::choose(files, &|tree| trees.get(tree), &fetched)?;
+    let early = early(context, files, &trees, &mut selection)?;
+    selection.hash(&|tree| trees.get(tree))?;
     let key = key(context, files, &selection, &fetched);
-    context.find_or_make(key, || make(context, files, &trees, selection))
+    context.find_or_make(key, || match early {
+        Some(Early { layer, .. }) => layer.publish(context),
+        None => make(context, files, &trees, selection),
+    })
+}
+
+/// A layer that was packed before its key was known.
+struct Early<'a> {
+    layer: PackedLayer,
+    /// While one such step is under way, others wait: what it makes may be what they want.
+    _turn: MutexGuard<'a, ()>,
+}
+
+/// Packs the layer if that gives digests that the key needs, and nobody is likely to have made it before.
+fn early<'a>(
+    context: &StepContext<'a>,
+    files: &Files,
+    trees: &SourceTrees<'_>,
+    selection: &mut Selection,
+) -> Result<Option<Early<'a>>, StepError> {
+    if !selection.is_worth_packing_early(files) {
+        return Ok(None);
+    }
+    let turn = context.shared.early.lock();
+    let turn = turn.unwrap_or_else(PoisonError::into_inner);
+    if !context.is_new()? {
+        return Ok(None);
+    }
+    let packed = with_surroundings(context, files, trees, |around| {
+        context.pack_layer(|blob| files::pack_early(files, selection, around, blob))
+    });
+    // Whatever it is, it comes again where it is in the way.
+    Ok(packed.ok().map(|layer| Early { layer, _turn: turn }))
 }
 
 /// The leaves: `docs/cache-keys.md`.
@@ -151,8 +185,21 @@ fn make(
     trees: &SourceTrees<'_>,
     mut selection: Selection,
 ) -> Result<MadeLayer, StepError> {
-    let build = context.build;
     let _checkouts = fetched::check_out(context, files, &mut selection)?;
+    with_surroundings(context, files, trees, |around| {
+        let pack =
+            |blob: &mut (dyn Write + Send)| files::pack(files, selection, around, Some(blob));
+        context.pack_layer(pack)?.publish(context)
+    })
+}
+
+fn with_surroundings<T>(
+    context: &StepContext<'_>,
+    files: &Files,
+    trees: &SourceTrees<'_>,
+    pack: impl FnOnce(&Surroundings<'_>) -> Result<T, StepError>,
+) -> Result<T, StepError> {
+    let build = context.build;
     let staging = context.shared.workspace.folder(build.store)?;
     let parent = if files.link {
         Rootfs::default()
@@ -180,9 +227,7 @@ fn make(
         times: context.times(),
         staging: &staging,
     };
-    let packed =
-        context.pack_with_blob(|blob| files::pack(files, selection, &around, Some(blob)))?;
-    context.publish(packed, None)
+    pack(&around)
 }
 
 /// The trees that a step copies from.

@@ -1,5 +1,6 @@
 //! One step: its key, the look-up, and what is done on a miss.
 
+mod blob_file;
 mod fetched;
 mod files;
 mod root;
@@ -18,7 +19,10 @@ use rbuild_cache::record::Record;
 use rbuild_image::digest::DiffId;
 use rbuild_image::layer::entry::{EntryKind, Mtime};
 use rbuild_image::layer::{Follow, LayerIndex, Packed, Rootfs};
+use rbuild_image::store::Store;
 use rbuild_planner::{StepId, StepKind};
+
+use blob_file::BlobFile;
 
 use crate::error::StepError;
 use crate::event::Event;
@@ -181,14 +185,31 @@ impl StepContext<'_> {
     /// Runs `make` with a file for the tar that it packs, and stores that as the layer's blob.
     fn pack_with_blob<E: Into<StepError>>(
         &self,
-        make: impl FnOnce(&mut dyn Write) -> Result<Packed, E>,
+        make: impl FnOnce(&mut (dyn Write + Send)) -> Result<Packed, E>,
     ) -> Result<Packed, StepError> {
-        let store = self.build.store;
-        let path = self.shared.workspace.folder(store)?.join("blob");
-        let mut file = fs_err::File::create(&path)?;
-        let packed = make(&mut file).map_err(Into::into)?;
-        store.publish_file(&path, &packed.diff_id.0)?;
-        Ok(packed)
+        self.pack_layer(make)?.store(self.build.store)
+    }
+
+    /// Runs `make` with a file for the tar that it packs.
+    fn pack_layer<E: Into<StepError>>(
+        &self,
+        make: impl FnOnce(&mut (dyn Write + Send)) -> Result<Packed, E>,
+    ) -> Result<PackedLayer, StepError> {
+        let start = Instant::now();
+        let path = self.shared.workspace.folder(self.build.store)?.join("blob");
+        let mut blob = BlobFile::create(path)?;
+        let packed = make(&mut blob).map_err(Into::into)?;
+        Ok(PackedLayer {
+            packed,
+            blob,
+            start,
+        })
+    }
+
+    /// Tells whether nothing is known of a step like this one.
+    fn is_new(&self) -> Result<bool, StepError> {
+        let step = self.build.plan.step(self.step);
+        Ok(step.ignore_cache || !self.build.database.knows(&step.origin.display)?)
     }
 
     /// Makes a packed layer a part of the store, with the tree in `folder` if there is one.
@@ -198,7 +219,11 @@ impl StepContext<'_> {
             Some(folder) => layers.publish_folder(packed, folder)?,
             None => layers.publish_packed(packed, None)?,
         };
-        Ok(MadeLayer { diff_id, index })
+        Ok(MadeLayer {
+            diff_id,
+            index,
+            start: None,
+        })
     }
 
     /// Looks the key up; on a miss runs `make` and keeps what it made. True: it was known.
@@ -224,7 +249,7 @@ impl StepContext<'_> {
         }
         let start = Instant::now();
         let layer = make()?;
-        let record = self.record(&layer, start.elapsed());
+        let record = self.record(&layer, layer.start.unwrap_or(start).elapsed());
         let instruction = &self.build.plan.step(self.step).origin.display;
         let now = (self.build.options.now)();
         self.build
@@ -265,4 +290,28 @@ impl StepContext<'_> {
 pub(crate) struct MadeLayer {
     pub(crate) diff_id: DiffId,
     pub(crate) index: Arc<LayerIndex>,
+    /// When that began, if it was before the key was looked up.
+    start: Option<Instant>,
+}
+
+/// A layer that was packed and is not in the store yet; dropped, it is gone.
+struct PackedLayer {
+    packed: Packed,
+    blob: BlobFile,
+    start: Instant,
+}
+
+impl PackedLayer {
+    /// Puts the blob into the store.
+    fn store(self, store: &Store) -> Result<Packed, StepError> {
+        self.blob.publish(store, &self.packed.diff_id.0)?;
+        Ok(self.packed)
+    }
+
+    fn publish(self, context: &StepContext<'_>) -> Result<MadeLayer, StepError> {
+        let start = Some(self.start);
+        let packed = self.store(context.build.store)?;
+        let made = context.publish(packed, None)?;
+        Ok(MadeLayer { start, ..made })
+    }
 }

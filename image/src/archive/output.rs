@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::ImageError;
@@ -215,12 +216,21 @@ pub fn write_file(
         .into_parts();
     let file = fs_err::File::from_parts(file, path);
     write(&mut Output::File(&file))?;
-    if durability == Durability::Synced {
-        file.sync_all().map_err(fail)?;
+    match durability {
+        Durability::Synced => file.sync_all().map_err(fail)?,
+        Durability::Quick if exchange(&temporary, &target) => return Ok(()),
+        Durability::Quick => {}
     }
     temporary
         .persist(&target)
         .map_err(|error| fail(error.error))
+}
+
+/// Puts a file in place of an older one, which then has the temporary name. ext4 begins to write a file to
+/// disk that is renamed over another, and who renames waits for that; it does not do so here.
+fn exchange(temporary: &Path, target: &Path) -> bool {
+    let is_file = fs_err::symlink_metadata(target).is_ok_and(|found| found.is_file());
+    is_file && renameat_with(CWD, temporary, CWD, target, RenameFlags::EXCHANGE).is_ok()
 }
 
 fn is_special(path: &Path) -> bool {

@@ -2,10 +2,12 @@
 
 mod assemble;
 mod cached;
+mod chunk_sink;
 mod chunks;
 pub mod compression;
 mod convert;
 mod download;
+mod durability;
 pub mod entry;
 mod entry_list;
 mod fault;
@@ -39,7 +41,7 @@ pub use index_file::IndexSummary;
 #[cfg(any(test, fuzzing))]
 pub(crate) use index_file::index_file_of;
 pub use merge::Walk;
-pub use pack::{LayerPacker, Packed, pack};
+pub use pack::{HashedRead, LayerPacker, Packed, pack};
 pub use rootfs::{Follow, Found, Resolved, Rootfs};
 pub use store::{BlobFetcher, KeepBlob, LayerStore, NoFetcher, Origin};
 pub use tar_read::{TarItem, TarReader, Whiteouts};

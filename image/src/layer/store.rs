@@ -80,11 +80,11 @@ pub struct LayerStore {
     cached: Mutex<Cached>,
     /// Those of indexes that are not in memory.
     summaries: Mutex<HashMap<DiffId, IndexSummary>>,
-    unsynced: Mutex<HashMap<DiffId, Unsynced>>,
+    pub(super) unsynced: Mutex<HashMap<DiffId, Unsynced>>,
     /// Marks what is written before the next sync.
     marker: Mutex<Option<Arc<Marker>>>,
     /// Layers that are used, whoever made them.
-    relied_on: Mutex<BTreeSet<DiffId>>,
+    pub(super) relied_on: Mutex<BTreeSet<DiffId>>,
 }
 
 impl LayerStore {
@@ -458,43 +458,7 @@ impl LayerStore {
         self.blob(diff_id, method).map(drop)
     }
 
-    /// Writes the whole store to disk and notes that the layers published and held so far are there. To be
-    /// called before anything names them that must survive a crash of the machine; layers that are
-    /// not synced are dropped after one.
-    ///
-    /// # Errors
-    /// [`ImageError::Io`]
-    pub fn sync(&self) -> Result<(), ImageError> {
-        self.take_over_marks()?;
-        drop(self.marker().take());
-        let marks =
-            std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        self.store.sync()?;
-        for mark in marks.into_values() {
-            self.folder(&mark.diff_id).mark_synced(&mark)?;
-        }
-        Ok(())
-    }
-
-    /// Whether this process has written or held anything that may not be on disk.
-    pub(crate) fn has_unsynced(&self) -> Result<bool, ImageError> {
-        self.take_over_marks()?;
-        let unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(!unsynced.is_empty() || self.store.has_written_any())
-    }
-
-    /// Writes to disk where layers can be had.
-    pub(crate) fn sync_origins(&self, layers: &[DiffId]) -> Result<(), ImageError> {
-        let folders = layers
-            .iter()
-            .map(|layer| self.folder(layer).path().to_owned());
-        let paths = folders.flat_map(|folder| [folder.join("blobs.json"), folder]);
-        self.store
-            .sync_paths(paths.chain([self.store.root().join("layers")]))
-            .map_err(ImageError::io("write to disk where layers come from"))
-    }
-
-    fn folder(&self, diff_id: &DiffId) -> LayerFolder<'_> {
+    pub(super) fn folder(&self, diff_id: &DiffId) -> LayerFolder<'_> {
         LayerFolder::new(&self.store, *diff_id)
     }
 
@@ -524,7 +488,7 @@ impl LayerStore {
         current.clone()
     }
 
-    fn marker(&self) -> MutexGuard<'_, Option<Arc<Marker>>> {
+    pub(super) fn marker(&self) -> MutexGuard<'_, Option<Arc<Marker>>> {
         self.marker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -537,28 +501,7 @@ impl LayerStore {
         relied_on.insert(*diff_id);
     }
 
-    /// Takes over the marks of others. The lock says that what they mark is all there.
-    fn take_over_marks(&self) -> Result<(), ImageError> {
-        let relied_on = std::mem::take(
-            &mut *self
-                .relied_on
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for diff_id in relied_on {
-            let folder = self.folder(&diff_id);
-            if folder.mark().is_none() {
-                continue;
-            }
-            let _lock = folder.lock()?;
-            if let Some(mark) = folder.mark() {
-                self.note_mark(mark);
-            }
-        }
-        Ok(())
-    }
-
-    fn note_mark(&self, mark: Unsynced) {
+    pub(super) fn note_mark(&self, mark: Unsynced) {
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         unsynced.insert(mark.diff_id, mark);
     }

@@ -13,10 +13,10 @@ use crate::digest::{DiffId, Digest};
 use crate::error::ImageError;
 
 use super::assemble::{Assembler, Step};
+use super::chunk_sink::CHUNK;
 use super::chunks::{Chunks, Filled, Size, read_chunks};
 use super::entry::ContentDigest;
 use super::index::LayerIndex;
-use super::pack::CHUNK;
 use super::tar_content::Chunk;
 use super::tar_read::{TarReader, Whiteouts};
 use super::tree::{TreeNotes, TreeOptions, TreeWriter};

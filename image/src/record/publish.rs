@@ -50,10 +50,9 @@ impl LayerStore {
         names: &[Reference],
     ) -> Result<Vec<Retagged>, ImageError> {
         let staged = self.store().stage_image(record, names)?;
-        if staged.image.is_some() || self.has_unsynced()? {
-            self.sync()?;
-        } else {
-            // All of the image got there before it was kept in mind.
+        let has_synced = (staged.image.is_some() || self.has_unsynced()?) && self.sync()?;
+        if !has_synced {
+            // All else of the image was on disk before.
             staged.sync()?;
         }
         self.store().publish(staged, names)

@@ -28,6 +28,7 @@ use std::fs::{DirBuilder, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_spec::image::OciLayoutBuilder;
@@ -82,6 +83,15 @@ pub struct Store {
     written: Arc<Mutex<HashSet<Digest>>>,
     /// What this process relies on.
     lease: Arc<lease::Lease>,
+    changes: Arc<Changes>,
+}
+
+/// How far what this process wrote is known to be on disk.
+#[derive(Debug, Default)]
+struct Changes {
+    n_made: AtomicU64,
+    /// So many of them, plus one, were made before the last sync; 0 before the first.
+    synced: AtomicU64,
 }
 
 impl Store {
@@ -96,6 +106,7 @@ impl Store {
             root: root.to_owned(),
             written: Arc::default(),
             lease: Arc::default(),
+            changes: Arc::default(),
         };
         match store.format()? {
             Some(found) if found.parse() == Ok(FORMAT_VERSION) => {}
@@ -258,6 +269,17 @@ impl Store {
     fn note_written(&self, digest: Digest) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert(digest);
+        self.note_change();
+    }
+
+    fn note_change(&self) {
+        self.changes.n_made.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Reports whether this process has synced the store, and put no blob or file there since.
+    pub(crate) fn is_synced(&self) -> bool {
+        let n_made = self.changes.n_made.load(Ordering::SeqCst);
+        self.changes.synced.load(Ordering::SeqCst) == n_made + 1
     }
 
     /// Returns the layers that have a folder, in no order.
@@ -349,8 +371,12 @@ impl Store {
     /// # Errors
     /// [`ImageError::Io`]
     pub fn sync(&self) -> Result<(), ImageError> {
+        // What others write meanwhile may be on disk then, or not.
+        let n_made = self.changes.n_made.load(Ordering::SeqCst);
         self.sync_all()
-            .map_err(ImageError::io("write the store to disk"))
+            .map_err(ImageError::io("write the store to disk"))?;
+        self.changes.synced.store(n_made + 1, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Writes these blobs to disk, and that they are there; those that are not here are passed over.
@@ -413,7 +439,9 @@ impl Store {
     /// # Errors
     /// Those of writing and renaming.
     pub fn write_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
-        self.stage_file(bytes)?.publish(&self.root.join(name))
+        self.stage_file(bytes)?.publish(&self.root.join(name))?;
+        self.note_change();
+        Ok(())
     }
 
     /// As [`Store::write_file`], and after a power failure there is the old file or the new one: a

@@ -3,6 +3,7 @@
 mod archives;
 mod contexts;
 mod copies;
+mod early;
 mod flags;
 mod keys;
 mod races;
@@ -23,7 +24,9 @@ use tempfile::TempDir;
 
 use super::error::FilesError;
 use super::patterns::has_meta;
-use super::{LayerTree, Selection, SourceTree, Surroundings, Times, pack, prepare};
+use super::{
+    LayerTree, Selection, SourceTree, Surroundings, Times, choose, pack, pack_early, prepare,
+};
 use crate::context::Context;
 
 const NOW: Mtime = Mtime {
@@ -200,6 +203,37 @@ impl World {
         let trees = |tree: &Tree| self.tree(&context, tree);
         let selection = prepare(step, &trees, &[])?;
         between();
+        let mut blob = Vec::new();
+        let packed = self.with_surroundings(&context, |around| {
+            pack(step, selection, around, Some(&mut blob))
+        })?;
+        Ok(Layer::read(&blob, &packed))
+    }
+
+    /// Runs a step whose layer is packed before its files are hashed; returns also what its key says of them.
+    fn run_early(
+        &self,
+        step: &Files,
+        between: &dyn Fn(),
+    ) -> Result<(Layer, Vec<[u8; 32]>), FilesError> {
+        let context = self.open()?;
+        let trees = |tree: &Tree| self.tree(&context, tree);
+        let mut selection = choose(step, &trees, &[])?;
+        between();
+        let mut blob = Vec::new();
+        let packed = self.with_surroundings(&context, |around| {
+            pack_early(step, &mut selection, around, &mut blob)
+        })?;
+        selection.hash(&trees)?;
+        Ok((Layer::read(&blob, &packed), selection.source_digests()))
+    }
+
+    fn with_surroundings<T>(
+        &self,
+        context: &Context,
+        pack: impl FnOnce(&Surroundings<'_>) -> T,
+    ) -> T {
+        let trees = |tree: &Tree| self.tree(context, tree);
         let open = |tree: LayerTree, _layer: usize, entry: &Entry| {
             let stage = match tree {
                 LayerTree::Parent => &self.parent,
@@ -218,9 +252,7 @@ impl World {
             },
             staging: staging.path(),
         };
-        let mut blob = Vec::new();
-        let packed = pack(step, selection, &around, Some(&mut blob))?;
-        Ok(Layer::read(&blob, &packed))
+        pack(&around)
     }
 
     fn run(&self, step: &Files) -> Result<Layer, FilesError> {
