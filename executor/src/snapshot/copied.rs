@@ -24,6 +24,48 @@ pub(super) fn copy(
     spec: &Spec,
     owners_are_fake: bool,
 ) -> Result<Known, StepError> {
+    let Copied {
+        mut paths,
+        directories,
+    } = copy_files(trees, lower, to, owners_are_fake)?;
+    let skeleton = Skeleton {
+        lower,
+        owners_are_fake,
+    };
+    let mut targets = mount_points(spec);
+    targets.push((spec.cwd.clone(), TargetKind::Directory));
+    paths.extend(skeleton.add(to, &targets)?);
+    set_directory_times(&directories)?;
+    paths
+        .into_iter()
+        .map(|path| fingerprint(to, path))
+        .collect()
+}
+
+/// Copies the merged view `lower` of the layers' `trees` (base first) to the new directory `to`, all but what the root
+/// directory itself is.
+pub(super) fn copy_tree(
+    trees: &[PathBuf],
+    lower: &Rootfs,
+    to: &Path,
+    owners_are_fake: bool,
+) -> Result<(), StepError> {
+    set_directory_times(&copy_files(trees, lower, to, owners_are_fake)?.directories)
+}
+
+/// What was copied.
+struct Copied {
+    paths: Vec<Vec<u8>>,
+    /// Their times are not set yet. Parents come before children.
+    directories: Vec<(PathBuf, Entry)>,
+}
+
+fn copy_files(
+    trees: &[PathBuf],
+    lower: &Rootfs,
+    to: &Path,
+    owners_are_fake: bool,
+) -> Result<Copied, StepError> {
     fs_err::create_dir(to)?;
     let mut directories = Vec::new();
     let mut paths = vec![Vec::new()];
@@ -51,20 +93,14 @@ pub(super) fn copy(
             directories.push((target, found.entry));
         }
     }
-    let skeleton = Skeleton {
-        lower,
-        owners_are_fake,
-    };
-    let mut targets = mount_points(spec);
-    targets.push((spec.cwd.clone(), TargetKind::Directory));
-    paths.extend(skeleton.add(to, &targets)?);
-    for (directory, entry) in directories.iter().rev() {
-        set_times(directory, entry)?;
-    }
-    paths
+    Ok(Copied { paths, directories })
+}
+
+fn set_directory_times(directories: &[(PathBuf, Entry)]) -> Result<(), StepError> {
+    let children_first = directories.iter().rev();
+    children_first
         .into_iter()
-        .map(|path| fingerprint(to, path))
-        .collect()
+        .try_for_each(|(directory, entry)| set_times(directory, entry))
 }
 
 fn fingerprint(to: &Path, path: Vec<u8>) -> Result<(Vec<u8>, Fingerprint), StepError> {

@@ -1,8 +1,8 @@
 //! The lower layers of overlays, however many a root file system has.
 //!
-//! The kernel takes 500, and each costs time in every mount and every look-up of a name. So runs of layers are folded:
-//! each is mounted once in a build, as an overlay that is one lower layer of the others. The kernel allows that once, so
-//! a larger fold is made of layers again, not of folds.
+//! The kernel takes 500, and each costs time in every mount and every look-up of a name. So runs of layers are folded into
+//! one, once in a build. Where there is little in them it is a copy, else a read-only overlay that is one lower layer of
+//! the others. The kernel allows that once, so a larger fold is made of layers again, not of folds.
 //!
 //! A fold shows the merged view of its layers, in which whiteouts are gone: it would not hide what they hide of the layers
 //! below it. A folder of whiteouts made for that does, as the next lower layer.
@@ -19,6 +19,7 @@ use rbuild_image::layer::{LayerIndex, Rootfs, path as layer_path};
 use rbuild_sandbox::View;
 use rustix::fs::{CWD, FileType, Mode};
 
+use super::copied::copy_tree;
 use crate::error::{StepError, failed};
 use crate::execute::{Build, Workspace};
 use crate::snapshot::Sandbox;
@@ -56,15 +57,31 @@ struct Fold {
     /// Base first.
     members: Vec<Member>,
     /// `None` where the kernel does not mount it, or one layer is all.
-    mounted: Option<Mounted>,
+    merged: Option<Merged>,
 }
 
 /// The directories that stand for a run of layers.
 #[derive(Debug)]
-struct Mounted {
-    view: View,
+struct Merged {
+    tree: Tree,
     /// What of the layers below is hidden.
     whiteouts: Option<PathBuf>,
+}
+
+/// A merged view.
+#[derive(Debug)]
+enum Tree {
+    Mounted(View),
+    Copied(PathBuf),
+}
+
+impl Tree {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Mounted(view) => view.path(),
+            Self::Copied(path) => path,
+        }
+    }
 }
 
 /// What folds are made with.
@@ -96,28 +113,42 @@ impl Folding<'_> {
     }
 
     fn fold(self, members: Vec<Member>, is_base: bool) -> Result<Arc<Fold>, StepError> {
-        let mounted = match self.mount(&members, is_base) {
+        let merged = match self.merge(&members, is_base) {
             // Whatever the kernel has against it: without folds stages can have as many layers as overlays.
             Err(StepError::Sandbox(_)) => None,
             other => other?,
         };
-        Ok(Arc::new(Fold { members, mounted }))
+        Ok(Arc::new(Fold { members, merged }))
     }
 
-    fn mount(self, members: &[Member], is_base: bool) -> Result<Option<Mounted>, StepError> {
+    fn merge(self, members: &[Member], is_base: bool) -> Result<Option<Merged>, StepError> {
         let lowers: Vec<_> = distinct(members.iter().rev(), &mut HashSet::new()).collect();
         if lowers.len() == 1 {
             return Ok(None);
         }
         let folder = self.workspace.folder(self.build.store)?;
+        let merged = Rootfs::new(
+            members
+                .iter()
+                .map(|member| Arc::clone(&member.index))
+                .collect(),
+        );
         let whiteouts = match is_base {
             true => None,
-            false => whiteouts(members, &folder.join("whiteouts"))?,
+            false => whiteouts(&merged, &folder.join("whiteouts"))?,
         };
-        // A directory must not be a lower layer while it is the upper one of another overlay.
+        // Nobody must change them any more.
         drop(self.sandbox.leaving());
-        let view = View::mount(&lowers, self.userxattr, &folder, "view")?;
-        Ok(Some(Mounted { view, whiteouts }))
+        let trees: Vec<_> = members.iter().map(|member| member.tree.clone()).collect();
+        let to = folder.join("tree");
+        let owners_are_fake = self.sandbox.owners_are_fake();
+        let tree = if is_little(members) && copy_tree(&trees, &merged, &to, owners_are_fake).is_ok()
+        {
+            Tree::Copied(to)
+        } else {
+            Tree::Mounted(View::mount(&lowers, self.userxattr, &folder, "view")?)
+        };
+        Ok(Some(Merged { tree, whiteouts }))
     }
 }
 
@@ -147,9 +178,9 @@ impl Stack {
         let mut seen = HashSet::new();
         let mut lowers: Vec<_> = distinct(self.single.iter().rev(), &mut seen).collect();
         for fold in self.folds.iter().rev() {
-            match &fold.mounted {
-                Some(Mounted { view, whiteouts }) => {
-                    lowers.push(view.path().to_owned());
+            match &fold.merged {
+                Some(Merged { tree, whiteouts }) => {
+                    lowers.push(tree.path().to_owned());
                     lowers.extend(whiteouts.clone());
                 }
                 None => lowers.extend(distinct(fold.members.iter().rev(), &mut seen)),
@@ -188,15 +219,25 @@ fn distinct<'a>(
         .map(|member| member.tree.clone())
 }
 
-/// Makes whiteouts in the new folder `into` of all that `members` hide of what is below them. `None` if that is nothing, or
-/// what hides it can be seen in the merged view.
-fn whiteouts(members: &[Member], into: &Path) -> Result<Option<PathBuf>, StepError> {
-    let hidden = hidden(
-        members
-            .iter()
-            .map(|member| Arc::clone(&member.index))
-            .collect(),
-    );
+/// Whether copying is cheaper than having names looked up in each layer from now on.
+fn is_little(members: &[Member]) -> bool {
+    const ENTRIES: usize = 8;
+    const BYTES: u64 = 64 << 10;
+    let n_entries: usize = members
+        .iter()
+        .map(|member| member.index.entries().len())
+        .sum();
+    let n_bytes: u64 = members
+        .iter()
+        .map(|member| member.index.unpacked_size())
+        .sum();
+    n_entries <= ENTRIES * members.len() && n_bytes <= BYTES * members.len() as u64
+}
+
+/// Makes whiteouts in the new folder `into` of all that the layers of `merged` hide of what is below them. `None` if that is
+/// nothing, or what hides it can be seen in the merged view.
+fn whiteouts(merged: &Rootfs, into: &Path) -> Result<Option<PathBuf>, StepError> {
+    let hidden = hidden(merged);
     if hidden.is_empty() {
         return Ok(None);
     }
@@ -212,10 +253,9 @@ fn whiteouts(members: &[Member], into: &Path) -> Result<Option<PathBuf>, StepErr
     Ok(Some(into.to_owned()))
 }
 
-/// The topmost paths of which `layers` hide what is below them, although their merged view has nothing there, or just a
+/// The topmost paths of which the layers hide what is below them, although their merged view has nothing there, or just a
 /// directory.
-fn hidden(layers: Vec<Arc<LayerIndex>>) -> Vec<Vec<u8>> {
-    let merged = Rootfs::new(layers);
+fn hidden(merged: &Rootfs) -> Vec<Vec<u8>> {
     let mut paths = BTreeSet::new();
     for entry in merged.layers().iter().flat_map(|layer| layer.entries()) {
         // The kernel does not look for marks of whole layers.
