@@ -96,9 +96,7 @@ impl Known {
                 .take(n_slots)
                 .collect(),
         };
-        let mut number = 0;
-        for at in 0..n_entries {
-            number += 1;
+        for (number, at) in (1..).zip(0..n_entries) {
             let slot = known.slot(file_of(known.entry(at)));
             known.slots[slot] = number;
         }
@@ -240,10 +238,8 @@ impl FileDigests {
             transaction.execute("DELETE FROM context_files WHERE context = ?1", [context])?;
             let sql = "INSERT INTO context_files VALUES (?1, ?2, ?3, ?4)";
             let mut insert = transaction.prepare(sql)?;
-            let mut number = 0_i64;
-            for part in entries.chunks(PART) {
+            for (number, part) in (0_i64..).zip(entries.chunks(PART)) {
                 insert.execute(params![context, number, now, part.concat()])?;
-                number += 1;
             }
             drop(insert);
             transaction.execute(CROWD_OUT, params![context, MAX_BYTES])?;

@@ -6,7 +6,7 @@
 //! never trusted. A directory of which only the time differs is no change, but stands in the layer
 //! if something below it does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,6 +19,7 @@ use rbuild_image::layer::{Packed, Rootfs, path as layer_path};
 use rbuild_sandbox::{Device, OWNER_ATTRIBUTE, OwnerRecord, SpecialFile};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
 
+use crate::changes::{Candidate, Candidates, Kept, is_directory};
 use crate::error::StepError;
 use crate::snapshot::{Fingerprint, Known, Recorded, Snapshot, SnapshotKind};
 
@@ -41,7 +42,7 @@ pub(crate) fn pack(
         lower,
         epoch,
         root: &root,
-        found: Vec::new(),
+        found: Candidates::default(),
         notices: Vec::new(),
     };
     walk.directory(&root, Vec::new(), Lower::Visible)?;
@@ -54,16 +55,18 @@ pub(crate) fn pack(
         ..
     } = walk;
     notices.extend(left_out);
-    let changes = keep_changes(found);
+    let mut kept = Kept::of(&found);
     rbuild_image::layer::pack(blob, |packer| {
-        for entry in changes {
-            let is_file = matches!(entry.kind, EntryKind::File { .. });
-            let mut data = if is_file {
-                Some(open_file(&root, &entry.path)?)
-            } else {
-                None
-            };
-            packer.add(entry, data.as_mut().map(|file| file as &mut dyn Read))?;
+        for (entry, is_changed, inode) in found.iter() {
+            for entry in kept.take(entry, is_changed, inode) {
+                let is_file = matches!(entry.kind, EntryKind::File { .. });
+                let mut data = if is_file {
+                    Some(open_file(&root, &entry.path)?)
+                } else {
+                    None
+                };
+                packer.add(entry, data.as_mut().map(|file| file as &mut dyn Read))?;
+            }
         }
         Ok(())
     })
@@ -78,14 +81,6 @@ struct Attributes {
     is_opaque: bool,
     /// What the kernel could not do: owners where there is one user, devices where there are none.
     record: Option<OwnerRecord>,
-}
-
-/// Something in the tree of a snapshot.
-struct Candidate {
-    entry: Entry,
-    is_changed: bool,
-    /// Device and inode of a file with several names.
-    inode: Option<(u64, u64)>,
 }
 
 /// What of the lower root file system shows at a place.
@@ -103,7 +98,7 @@ struct Walk<'a> {
     lower: &'a Rootfs,
     epoch: Option<i64>,
     root: &'a OwnedFd,
-    found: Vec<Candidate>,
+    found: Candidates,
     notices: Vec<String>,
 }
 
@@ -174,7 +169,7 @@ impl Walk<'_> {
             || below
                 .is_none_or(|below| !is_directory(&below.kind) || !same_metadata(&below, &entry));
         let is_known = self.is_known(path, stat);
-        self.found.push(Candidate {
+        self.found.push(&Candidate {
             entry,
             is_changed: is_changed && !is_known,
             inode: None,
@@ -200,7 +195,7 @@ impl Walk<'_> {
         }
         if kind == EntryKind::Whiteout {
             if below.is_some() {
-                self.found.push(whiteout(path));
+                self.found.push(&whiteout(path));
             }
             return Ok(());
         }
@@ -223,7 +218,7 @@ impl Walk<'_> {
                 None => true,
             };
         let inode = is_linked.then_some((stat.st_dev, stat.st_ino));
-        self.found.push(Candidate {
+        self.found.push(&Candidate {
             entry,
             is_changed,
             inode,
@@ -411,24 +406,30 @@ impl Walk<'_> {
 
     /// A copied tree has no whiteouts: what was put there and is there no more was deleted.
     fn add_deletions(&mut self, known: &Known) {
-        let there: std::collections::HashSet<_> = self
-            .found
-            .iter()
-            .map(|candidate| candidate.entry.path.clone())
-            .collect();
-        let mut gone: Vec<_> = known
+        let there = &self.found.entries;
+        let gone = known
             .keys()
-            .filter(|path| !there.contains(*path) && self.lower.lookup(path).is_some())
+            .filter(|path| there.find_entry(path).is_none() && self.lower.lookup(path).is_some())
             // Only the topmost: a whiteout hides all below.
             .filter(|path| {
-                layer_path::split_last(path).is_some_and(|(parent, _)| there.contains(parent))
-            })
-            .cloned()
-            .collect();
-        gone.sort();
-        self.found.extend(gone.into_iter().map(whiteout));
-        self.found
-            .sort_by(|a, b| layer_path::compare_paths(&a.entry.path, &b.entry.path));
+                layer_path::split_last(path)
+                    .is_some_and(|(parent, _)| there.find_entry(parent).is_some())
+            });
+        let mut all: Vec<Candidate> = gone.map(|path| whiteout(path.clone())).collect();
+        if all.is_empty() {
+            return;
+        }
+        let found = self.found.iter();
+        all.extend(found.map(|(entry, is_changed, inode)| Candidate {
+            entry,
+            is_changed,
+            inode,
+        }));
+        all.sort_by(|a, b| layer_path::compare_paths(&a.entry.path, &b.entry.path));
+        self.found = Candidates::default();
+        for candidate in &all {
+            self.found.push(candidate);
+        }
     }
 }
 
@@ -459,59 +460,6 @@ fn whiteout(path: Vec<u8>) -> Candidate {
         is_changed: true,
         inode: None,
     }
-}
-
-/// Keeps what changed, the directories above it, and every name of a changed file; further names
-/// of a file become hard links to its first.
-fn keep_changes(mut found: Vec<Candidate>) -> Vec<Entry> {
-    let mut changed_inodes = HashMap::new();
-    for candidate in found.iter().filter(|candidate| candidate.is_changed) {
-        if let Some(inode) = candidate.inode {
-            changed_inodes.insert(inode, None::<Vec<u8>>);
-        }
-    }
-    for candidate in &mut found {
-        candidate.is_changed |= candidate
-            .inode
-            .is_some_and(|inode| changed_inodes.contains_key(&inode));
-    }
-    let mut kept = Vec::new();
-    let mut last: Vec<u8> = Vec::new();
-    let mut has_last = false;
-    // Backwards, so that a directory comes after what is below it.
-    for candidate in found.into_iter().rev() {
-        // The root directory stands in a layer only if it changed itself.
-        let holds_last = has_last
-            && !candidate.entry.path.is_empty()
-            && layer_path::is_below(&last, &candidate.entry.path);
-        if candidate.is_changed || holds_last {
-            last.clone_from(&candidate.entry.path);
-            has_last = true;
-            kept.push(candidate);
-        }
-    }
-    kept.reverse();
-    for candidate in &mut kept {
-        let Some(first) = candidate
-            .inode
-            .and_then(|inode| changed_inodes.get_mut(&inode))
-        else {
-            continue;
-        };
-        match first {
-            Some(first) => {
-                candidate.entry.kind = EntryKind::Hardlink {
-                    target: first.clone(),
-                }
-            }
-            None => *first = Some(candidate.entry.path.clone()),
-        }
-    }
-    kept.into_iter().map(|candidate| candidate.entry).collect()
-}
-
-fn is_directory(kind: &EntryKind) -> bool {
-    matches!(kind, EntryKind::Directory { .. })
 }
 
 fn same_metadata(below: &Entry, entry: &Entry) -> bool {

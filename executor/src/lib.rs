@@ -6,6 +6,7 @@
 
 mod assemble;
 mod cancel;
+mod changes;
 mod context;
 mod diff;
 mod dress;

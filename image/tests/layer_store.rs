@@ -206,7 +206,7 @@ fn from_a_blob_comes_everything() {
     let layers = place.layers();
     assert_eq!(
         listing(layers.index(&id).unwrap().entries()),
-        listing(&entries())
+        listing(entries())
     );
     let summary = place.layers().summary(&id).unwrap();
     assert_eq!(
@@ -556,7 +556,7 @@ fn damage_in_the_store_is_noticed_and_mended() {
         let layers = place.layers();
         assert_eq!(
             listing(layers.index(&diff_id()).unwrap().entries()),
-            listing(&entries())
+            listing(entries())
         );
         let plain = layers.blob(&diff_id(), Compression::None).unwrap();
         assert_eq!(

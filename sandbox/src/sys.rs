@@ -14,6 +14,19 @@ use rustix::mount::MountAttrFlags;
 
 pub(crate) mod notify;
 
+/// Gives back what the allocator keeps for later.
+#[cfg_attr(
+    target_env = "gnu",
+    expect(unsafe_code, reason = "nobody else wraps malloc_trim")
+)]
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's own locks, and touches no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Proof that the process had one thread when this was made. It cannot leave that thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SingleThread(PhantomData<*const ()>);

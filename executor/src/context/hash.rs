@@ -58,7 +58,7 @@ pub(crate) fn hash_file(context: &Context, node: &mut Node) -> Result<(), FilesE
 }
 
 fn hash_with(context: &Context, node: &mut Node, buffer: &mut Vec<u8>) -> Result<(), FilesError> {
-    if node.home == (Home::Disk { is_hashed: false }) {
+    if matches!(node.home, Home::Disk { unhashed: Some(_) }) {
         buffer.resize(BUFFER_SIZE, 0);
         read(context, node, buffer)?;
     }
@@ -107,7 +107,7 @@ fn hashed(
         size: state.size,
         digest,
     };
-    read.home = Home::Disk { is_hashed: true };
+    read.home = Home::Disk { unhashed: None };
     read
 }
 

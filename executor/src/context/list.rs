@@ -6,13 +6,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rbuild_cache::files::FileState;
 use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, Mtime};
-use rustix::fs::{AtFlags, Dir, FileType, Stat};
+use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 use rustix::io::Errno;
 
 use crate::files::node::{Home, Node, is_taken};
 
 /// Largest value or list of names of extended attributes: the kernel's own limit.
 const LARGEST_XATTR: usize = 65_536;
+
+/// Bytes of names that are asked for at once: those of most directories.
+const NAMES: usize = 32 << 10;
 
 /// What an open directory tells.
 #[derive(Debug)]
@@ -28,28 +31,26 @@ pub(super) struct Child {
     pub(super) name: Vec<u8>,
     /// Without a path.
     pub(super) node: Node,
-    /// The state of a file.
-    pub(super) state: Option<FileState>,
 }
 
 /// Reads an open directory.
 ///
 /// What vanishes while it is read is left out: it might as well have gone before.
-pub(super) fn read_directory(dir: OwnedFd) -> Result<Listing, Errno> {
-    let xattrs = read_xattrs(&dir)?;
+pub(super) fn read_directory(dir: &OwnedFd) -> Result<Listing, Errno> {
+    let xattrs = read_xattrs(dir)?;
     let mut children = Vec::new();
-    let mut reader = Dir::new(dir)?;
-    while let Some(item) = reader.read() {
+    let mut buffer = Vec::with_capacity(NAMES);
+    let mut reader = RawDir::new(dir, buffer.spare_capacity_mut());
+    while let Some(item) = reader.next() {
         let item = item?;
         let name = item.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        match node_at(reader.fd()?, name) {
-            Ok((node, state)) => children.push(Child {
+        match node_at(dir.as_fd(), name) {
+            Ok(node) => children.push(Child {
                 name: name.to_bytes().to_vec(),
                 node,
-                state,
             }),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
@@ -59,12 +60,9 @@ pub(super) fn read_directory(dir: OwnedFd) -> Result<Listing, Errno> {
     Ok(Listing { xattrs, children })
 }
 
-/// Returns what stands at `name` in an open directory, and the state of a file. Its path is empty,
-/// its extended attributes are not read.
-pub(super) fn node_at(
-    dir: BorrowedFd<'_>,
-    name: &CStr,
-) -> Result<(Node, Option<FileState>), Errno> {
+/// Returns what stands at `name` in an open directory. Its path is empty, its extended attributes
+/// are not read.
+pub(super) fn node_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Node, Errno> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let mut node = node_of(&stat);
     if let EntryKind::Symlink { target } = &mut node.entry.kind {
@@ -75,8 +73,7 @@ pub(super) fn node_at(
             Err(error) => return Err(error),
         }
     }
-    let is_file = matches!(node.home, Home::Disk { .. });
-    Ok((node, is_file.then(|| state_of(&stat))))
+    Ok(node)
 }
 
 /// Returns the node that `stat` describes. All of a context belongs to root. Sockets become empty
@@ -89,13 +86,11 @@ pub(super) fn node_of(stat: &Stat) -> Node {
         rustix::fs::major(stat.st_rdev),
         rustix::fs::minor(stat.st_rdev),
     );
-    let empty = EntryKind::File {
-        size: 0,
-        digest: ContentDigest(*blake3::hash(b"").as_bytes()),
-    };
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
-            home = Home::Disk { is_hashed: false };
+            home = Home::Disk {
+                unhashed: Some(state),
+            };
             link = (stat.st_nlink > 1).then_some((state.dev, state.ino));
             EntryKind::File {
                 size: state.size,
@@ -113,7 +108,10 @@ pub(super) fn node_of(stat: &Stat) -> Node {
             major: device.0,
             minor: device.1,
         },
-        FileType::Socket | FileType::Unknown => empty,
+        FileType::Socket | FileType::Unknown => EntryKind::File {
+            size: 0,
+            digest: ContentDigest(*blake3::hash(b"").as_bytes()),
+        },
     };
     Node {
         entry: Entry {

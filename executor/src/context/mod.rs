@@ -120,13 +120,15 @@ impl Context {
     }
 
     /// Gives a file its digest if that is known from an earlier build.
-    fn look_up(&self, node: &mut Node, state: Option<&FileState>) {
-        let found = state.and_then(|state| self.digests.lookup(state));
-        if let Some(found) = found
+    fn look_up(&self, node: &mut Node) {
+        if let Home::Disk {
+            unhashed: Some(state),
+        } = &node.home
+            && let Some(found) = self.digests.lookup(state)
             && let EntryKind::File { digest, .. } = &mut node.entry.kind
         {
             *digest = ContentDigest(found);
-            node.home = Home::Disk { is_hashed: true };
+            node.home = Home::Disk { unhashed: None };
         }
     }
 
@@ -150,8 +152,8 @@ impl Context {
                     .and_then(|name| {
                         let flags = OFlags::PATH | OFlags::DIRECTORY;
                         let dir = beneath::open(self.root.as_fd(), parent, flags)?;
-                        let (mut node, state) = list::node_at(dir.as_fd(), &name)?;
-                        self.look_up(&mut node, state.as_ref());
+                        let mut node = list::node_at(dir.as_fd(), &name)?;
+                        self.look_up(&mut node);
                         Ok(node)
                     })
             }

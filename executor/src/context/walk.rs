@@ -42,7 +42,7 @@ impl Context {
             let listed: Vec<Judged> = pending
                 .into_par_iter()
                 .enumerate()
-                .map(|(at, folder)| self.descend(folder, first + at, &filter))
+                .map(|(at, folder)| self.descend(&folder, first + at, &filter))
                 .collect::<Result<_, _>>()?;
             pending = Vec::new();
             for (at, one) in listed.into_iter().enumerate() {
@@ -73,7 +73,7 @@ impl Context {
             let is_there = verdict.keep
                 || (verdict.descend && child.node.is_directory() && self.holds_anything(&below)?);
             if is_there {
-                self.look_up(&mut child.node, child.state.as_ref());
+                self.look_up(&mut child.node);
                 child.node.entry.path = below;
                 found.push(child.node);
             }
@@ -89,7 +89,7 @@ impl Context {
     /// Lists a folder that may hold something.
     fn descend(
         &self,
-        folder: Pending,
+        folder: &Pending,
         number: usize,
         filter: &Filter<'_>,
     ) -> Result<Judged, FilesError> {
@@ -135,7 +135,7 @@ impl Context {
                     content: None,
                 });
             } else if verdict.keep {
-                self.look_up(&mut child.node, child.state.as_ref());
+                self.look_up(&mut child.node);
                 judged.content.leaves.push(&Walked {
                     node: child.node,
                     is_implied: false,
@@ -149,7 +149,9 @@ impl Context {
     /// Lists the folder at `path`; `None` if there is nothing any more.
     fn list(&self, path: &[u8]) -> Result<Option<Listing>, FilesError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
-        match beneath::open(self.root.as_fd(), path, flags).and_then(list::read_directory) {
+        match beneath::open(self.root.as_fd(), path, flags)
+            .and_then(|dir| list::read_directory(&dir))
+        {
             Ok(listing) => Ok(Some(listing)),
             Err(Errno::NOENT) => Ok(None),
             // Something else took the folder's place since it was seen.
@@ -202,15 +204,13 @@ fn in_order(path: &[u8], contents: &mut [Content]) -> Nodes {
     let mut gathering = Gathering::default();
     let mut way = vec![Step::into(path.to_vec(), &mut contents[0])];
     while let Some(step) = way.last_mut() {
-        let leaf_is_next = match (step.leaves.peek(), step.folders.peek()) {
-            (Some(leaf), Some(folder)) => leaf.node.entry.path < folder.node.entry.path,
+        let leaf_is_next = match (step.leaves.path(), step.folders.peek()) {
+            (Some(leaf), Some(folder)) => leaf < folder.node.entry.path.as_slice(),
             (leaf, _) => leaf.is_some(),
         };
         if leaf_is_next {
-            if let Some(mut leaf) = step.leaves.next() {
-                leaf.node.entry.path = join(&step.path, &leaf.node.entry.path);
-                gathering.push(leaf);
-            }
+            let path = join(&step.path, step.leaves.path().unwrap_or_default());
+            gathering.push_next(&path, &mut step.leaves);
             continue;
         }
         let Some(folder) = step.folders.next() else {
@@ -235,7 +235,7 @@ fn in_order(path: &[u8], contents: &mut [Content]) -> Nodes {
 /// What is left of a folder's content while it is put in order.
 struct Step {
     path: LayerPath,
-    leaves: Peekable<IntoNodes>,
+    leaves: IntoNodes,
     folders: Peekable<std::vec::IntoIter<Folder>>,
 }
 
@@ -243,7 +243,7 @@ impl Step {
     fn into(path: LayerPath, content: &mut Content) -> Self {
         Self {
             path,
-            leaves: std::mem::take(&mut content.leaves).into_nodes().peekable(),
+            leaves: std::mem::take(&mut content.leaves).into_nodes(),
             folders: std::mem::take(&mut content.folders).into_iter().peekable(),
         }
     }

@@ -42,13 +42,13 @@ pub fn export_directory(
         epoch,
         repeated: Directories::default(),
         directories: Vec::new(),
-        written: HashSet::new(),
+        written: (others == Others::Remove).then(HashSet::new),
     };
     for part in parts {
         export.write(store, part)?;
     }
-    if others == Others::Remove {
-        remove_others(to, b"", &export.written)?;
+    if let Some(written) = &export.written {
+        remove_others(to, b"", written)?;
     }
     // Children first: a mode may forbid writing, and writing changes the time.
     for (path, entry) in export.directories.iter().rev() {
@@ -62,17 +62,23 @@ struct Export<'a> {
     epoch: Option<i64>,
     repeated: Directories,
     directories: Vec<(PathBuf, Entry)>,
-    /// All paths in the directory, of parents too.
-    written: HashSet<Vec<u8>>,
+    /// All paths in the directory, of parents too, if others are removed.
+    written: Option<HashSet<Vec<u8>>>,
 }
 
 impl Export<'_> {
+    fn note(&mut self, path: &[u8]) {
+        if let Some(written) = &mut self.written {
+            written.insert(path.to_vec());
+        }
+    }
+
     fn write(&mut self, store: &LayerStore, part: &Part<'_>) -> Result<(), StepError> {
         let Export { to, epoch, .. } = *self;
         let stack = Stack::open(store, part.layers)?;
         if !part.prefix.is_empty() {
             fs_err::create_dir_all(to.join(part.prefix))?;
-            self.written.insert(part.prefix.as_bytes().to_vec());
+            self.note(part.prefix.as_bytes());
         }
         let mut links = Links::default();
         for found in stack.rootfs.walk(b"") {
@@ -92,7 +98,7 @@ impl Export<'_> {
             match &entry.kind {
                 EntryKind::Directory { .. } => {
                     make_directory(&path)?;
-                    self.written.insert(entry.path.clone());
+                    self.note(&entry.path);
                     self.directories.push((path, entry));
                     continue;
                 }
@@ -108,7 +114,7 @@ impl Export<'_> {
                 }
                 EntryKind::Hardlink { target } => {
                     fs_err::hard_link(to.join(OsStr::from_bytes(target)), &path)?;
-                    self.written.insert(entry.path);
+                    self.note(&entry.path);
                     continue;
                 }
                 EntryKind::Fifo => {
@@ -122,7 +128,7 @@ impl Export<'_> {
                 }
             }
             finish(&path, &entry)?;
-            self.written.insert(entry.path);
+            self.note(&entry.path);
         }
         Ok(())
     }

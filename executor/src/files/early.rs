@@ -51,12 +51,12 @@ impl Selection {
             .collect();
         for (source, selected) in self.sources.iter_mut().enumerate() {
             let take_over = |node: &mut Node| {
-                if let Home::Disk { is_hashed } = &mut node.home
-                    && !*is_hashed
+                if let Home::Disk { unhashed } = &mut node.home
+                    && unhashed.is_some()
                     && let EntryKind::File { digest, .. } = &mut node.entry.kind
                     && let Some(found) = known.get(&(source, node.entry.path.as_slice()))
                 {
-                    *is_hashed = true;
+                    *unhashed = None;
                     *digest = *found;
                 }
             };
@@ -79,7 +79,7 @@ impl Selection {
 
 /// Tells whether there are [`MIN_BYTES`] in files that have no digest yet.
 fn has_much_unread(matched: &Match) -> bool {
-    let is_unread = |node: &Node| node.home == (Home::Disk { is_hashed: false });
+    let is_unread = |node: &Node| matches!(node.home, Home::Disk { unhashed: Some(_) });
     let mut unread = 0;
     let mut add = |node: &Node| {
         if let EntryKind::File { size, .. } = node.entry.kind

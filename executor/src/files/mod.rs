@@ -22,6 +22,7 @@ mod overlay;
 mod pack;
 pub(crate) mod patterns;
 mod place;
+mod placed;
 mod select;
 mod stream;
 #[cfg(test)]
@@ -29,7 +30,7 @@ mod tests;
 mod tree;
 mod workdir;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -182,6 +183,24 @@ impl Selection {
             }
         }
         Ok(())
+    }
+
+    /// Returns how many files and folders were chosen.
+    pub(crate) fn n_files(&self) -> usize {
+        let matches = self.sources.iter().flat_map(|source| &source.matches);
+        matches.map(|matched| 1 + matched.below.len()).sum()
+    }
+
+    /// Returns the steps and the numbers of their layers that chosen files are in.
+    pub(crate) fn layers(&self) -> BTreeSet<(usize, usize)> {
+        let mut found = BTreeSet::new();
+        for source in &self.sources {
+            if let SourceOf::Tree(Tree::Step(step)) = source.of {
+                let layers = source.matches.iter().flat_map(|of| of.below.layers());
+                found.extend(layers.map(|layer| (step, layer)));
+            }
+        }
+        found
     }
 
     /// Returns the digest of each source, in order: what the step's key says of its inputs.

@@ -1,5 +1,6 @@
 //! What stands at a path of a source tree, whichever kind of tree it is.
 
+use rbuild_cache::files::FileState;
 use rbuild_image::layer::entry::{Entry, EntryKind};
 
 /// A file, folder, link or special file of a source tree.
@@ -22,8 +23,11 @@ pub(crate) type LinkGroup = (u64, u64);
 pub(crate) enum Home {
     /// There are none: not a file, or an empty one that stands for a socket.
     Nowhere,
-    /// On disk. The digest in the entry is zero until it has been hashed.
-    Disk { is_hashed: bool },
+    /// On disk.
+    Disk {
+        /// The state in which it was found, until its digest is in the entry.
+        unhashed: Option<FileState>,
+    },
     /// In this layer of a root file system, counted from the base.
     Layer(usize),
     /// A file of its own that was fetched.

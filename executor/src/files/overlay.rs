@@ -3,8 +3,9 @@
 //! It is a model: look-ups, symbolic links and new entries, all by path. Nothing is written, no
 //! file system is touched.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::OnceLock;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use rbuild_cache::files::FileState;
 use rbuild_image::layer::entry::{Entry, EntryKind, LayerPath, Mtime};
@@ -14,6 +15,7 @@ use rbuild_image::layer::rootfs::Rootfs;
 use super::chown::Owner;
 use super::error::{FilesError, shown};
 use super::place::{Origin, Times};
+use super::placed::{Linking, PlacedList};
 use super::tree::components_reversed;
 
 /// Most symbolic links that one resolution follows.
@@ -29,7 +31,7 @@ pub(crate) enum Data {
         source: usize,
         path: LayerPath,
         /// What it was when it was chosen, if it has no digest by which it would be known again.
-        unread: Option<Box<Unread>>,
+        unread: Option<Arc<Unread>>,
     },
     /// The text of source `source`.
     Inline { source: usize },
@@ -62,6 +64,9 @@ pub(crate) struct Placed {
 #[derive(Debug)]
 pub(crate) struct Overlay<'a> {
     parent: Option<&'a Rootfs>,
+    /// The new entries that came in order, which are most.
+    run: PlacedList,
+    /// The others; they count before those.
     new: HashMap<LayerPath, Placed>,
     /// The directory made last where the parent has nothing: nothing below it needs to be looked
     /// for there.
@@ -75,6 +80,7 @@ impl<'a> Overlay<'a> {
     pub(crate) fn new(parent: Option<&'a Rootfs>) -> Self {
         Self {
             parent,
+            run: PlacedList::default(),
             new: HashMap::new(),
             fresh: None,
             hides_any: false,
@@ -83,8 +89,8 @@ impl<'a> Overlay<'a> {
 
     /// Returns the entry that is visible at `path`, a clean path; follows no link.
     pub(crate) fn lookup(&self, path: &[u8]) -> Option<Entry> {
-        if let Some(placed) = self.new.get(path) {
-            return Some(placed.entry.clone());
+        if let Some(placed) = self.placed(path) {
+            return Some(placed.entry);
         }
         let is_fresh = self
             .fresh
@@ -97,12 +103,23 @@ impl<'a> Overlay<'a> {
     }
 
     /// Returns the new entry at `path`.
-    pub(crate) fn placed(&self, path: &[u8]) -> Option<&Placed> {
-        self.new.get(path)
+    pub(crate) fn placed(&self, path: &[u8]) -> Option<Placed> {
+        if let Some(placed) = self.new.get(path) {
+            return Some(placed.clone());
+        }
+        let last = self.run.last_path()?;
+        if compare_paths(path, last).is_gt() {
+            return None;
+        }
+        self.run.get(path)
     }
 
     /// As [`Overlay::placed`], to be changed. Its path and kind must stay.
     pub(crate) fn placed_mut(&mut self, path: &[u8]) -> Option<&mut Placed> {
+        if !self.new.contains_key(path) {
+            let placed = self.placed(path)?;
+            self.new.insert(path.to_vec(), placed);
+        }
         self.new.get_mut(path)
     }
 
@@ -175,12 +192,20 @@ impl<'a> Overlay<'a> {
     pub(crate) fn put(&mut self, mut placed: Placed) {
         let path = placed.entry.path.clone();
         let before = self.lookup(&path).as_ref().map(is_directory);
+        if before == Some(true) && !is_directory(&placed.entry) {
+            // What is taken out of a run would have to be taken out of its middle.
+            let run = std::mem::take(&mut self.run);
+            for placed in run.iter() {
+                let path = placed.entry.path.clone();
+                self.new.entry(path).or_insert(placed);
+            }
+        }
         if let EntryKind::Directory { opaque } = &mut placed.entry.kind {
             // A directory in the place of a file that replaced a directory of the parent must not
             // show what that one held.
-            let behind = self.new.get(&path).map(|placed| &placed.entry.kind);
+            let behind = self.placed(&path).map(|placed| placed.entry.kind);
             *opaque = match behind {
-                Some(EntryKind::Directory { opaque }) => *opaque,
+                Some(EntryKind::Directory { opaque }) => opaque,
                 Some(_) => self.hides_any,
                 None => false,
             };
@@ -195,44 +220,67 @@ impl<'a> Overlay<'a> {
             self.new.retain(|other, _| !is_below(other, &path));
             self.hides_any = true;
         }
-        self.new.insert(path, placed);
+        if self.new.contains_key(&path) || !self.run.push(&placed) {
+            self.new.insert(path, placed);
+        }
     }
 
     /// Returns the new entries in order, with every directory above them: of those that only the
-    /// parent has, a copy.
-    pub(crate) fn finish(mut self, times: Times) -> Vec<Placed> {
-        let in_order =
-            |left: &Placed, right: &Placed| compare_paths(&left.entry.path, &right.entry.path);
-        let mut above: Vec<LayerPath> =
-            self.new.keys().filter_map(|path| parent_of(path)).collect();
-        above.sort_unstable();
-        above.dedup();
-        for path in above
-            .iter()
-            .flat_map(|path| ancestors(path).chain([path.as_slice()]))
-        {
-            if path.is_empty() || self.new.contains_key(path) {
+    /// parent has, a copy. Further names of a file are hard links to the first.
+    pub(crate) fn finish(mut self, times: Times) -> PlacedList {
+        for path in self.directories_above() {
+            if path.is_empty() || self.placed(&path).is_some() {
                 continue;
             }
-            let entry = match self.lookup(path) {
+            let entry = match self.lookup(&path) {
                 Some(entry) => Entry {
-                    path: path.to_vec(),
+                    path: path.clone(),
                     kind: EntryKind::Directory { opaque: false },
                     mtime: times.of(entry.mtime, Origin::Image),
                     ..entry
                 },
-                None => Model::default().directory(path).entry,
+                None => Model::default().directory(&path).entry,
             };
             let copied = Placed {
                 entry,
                 data: Data::None,
                 link: None,
             };
-            self.new.insert(path.to_vec(), copied);
+            self.new.insert(path, copied);
         }
-        let mut placed: Vec<Placed> = self.new.into_values().collect();
-        placed.sort_unstable_by(in_order);
-        placed
+        let mut others: Vec<Placed> = self.new.into_values().collect();
+        others.sort_unstable_by(|left, right| in_order(left, right).reverse());
+        let mut all = Linking::default();
+        for placed in self.run.iter() {
+            while let Some(other) = others.pop_if(|other| in_order(other, &placed).is_lt()) {
+                all.push(other);
+            }
+            let instead = others.pop_if(|other| in_order(other, &placed).is_eq());
+            all.push(instead.unwrap_or(placed));
+        }
+        others.into_iter().rev().for_each(|other| all.push(other));
+        all.finish()
+    }
+
+    /// Returns the directories that new entries are in, and those above.
+    fn directories_above(&self) -> BTreeSet<LayerPath> {
+        let mut above = BTreeSet::new();
+        let mut last = LayerPath::new();
+        let others = self.new.values().map(|placed| placed.entry.path.clone());
+        for path in self
+            .run
+            .iter()
+            .map(|placed| placed.entry.path)
+            .chain(others)
+        {
+            let parent = split_last(&path).map_or(&[][..], |(parent, _)| parent);
+            if parent != last {
+                last = parent.to_vec();
+                above.extend(ancestors(parent).map(<[u8]>::to_vec));
+                above.insert(last.clone());
+            }
+        }
+        above
     }
 
     /// Tells whether what the parent has at `path` is hidden by a new entry above it.
@@ -280,8 +328,8 @@ impl Model {
     }
 }
 
-fn parent_of(path: &[u8]) -> Option<LayerPath> {
-    split_last(path).map(|(parent, _)| parent.to_vec())
+fn in_order(left: &Placed, right: &Placed) -> Ordering {
+    compare_paths(&left.entry.path, &right.entry.path)
 }
 
 fn is_directory(entry: &Entry) -> bool {

@@ -1,6 +1,5 @@
 //! From a selection to a layer: places the files, then streams them into the packer once.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -17,6 +16,7 @@ use super::error::{FilesError, shown};
 use super::node::Home;
 use super::overlay::{Data, Overlay, Placed, Unread};
 use super::place::{Change, Destination, Origin, Placer, Times};
+use super::placed::PlacedList;
 use super::select::Match;
 use super::stream::{Ahead, Shared};
 use super::tree::SourceTree;
@@ -120,14 +120,13 @@ pub(super) fn pack_learning(
         }
         sources.push(of);
     }
-    let (entries, files) = split(with_links(overlay.finish(around.times)));
     let packing = Packing {
-        files,
+        placed: overlay.finish(around.times),
         sources,
         archives,
         around,
     };
-    packing.run(entries, blob, learnt)
+    packing.run(blob, learnt)
 }
 
 /// Unpacks a matched file if it is an archive: one of a context, or one that was fetched if that was
@@ -206,33 +205,9 @@ fn read_parent_file(path: &[u8], around: &Surroundings<'_>) -> Result<Vec<u8>, F
     Ok(bytes)
 }
 
-/// Turns the names of one file into hard links to the first of them.
-fn with_links(mut placed: Vec<Placed>) -> Vec<Placed> {
-    let mut first: HashMap<usize, usize> = HashMap::new();
-    for at in 0..placed.len() {
-        let Some(link) = placed[at].link else {
-            continue;
-        };
-        let model = *first.entry(link).or_insert(at);
-        if model == at {
-            continue;
-        }
-        let path = std::mem::take(&mut placed[at].entry.path);
-        let target = placed[model].entry.path.clone();
-        placed[at].entry = Entry {
-            path,
-            kind: EntryKind::Hardlink { target },
-            ..placed[model].entry.clone()
-        };
-        placed[at].data = Data::None;
-    }
-    placed
-}
-
 /// Where the files of a layer about to be written come from.
 struct Packing<'p, 'a> {
-    /// In the order of the layer, without empty ones.
-    files: Vec<Waiting>,
+    placed: PlacedList,
     sources: Vec<SourceOf>,
     archives: Vec<archive::Spool>,
     around: &'p Surroundings<'a>,
@@ -263,76 +238,75 @@ impl Waiting {
             digest: found?,
         })
     }
-}
 
-/// Splits new entries into what goes to the packer, and what the reading threads must know.
-fn split(placed: Vec<Placed>) -> (Vec<Entry>, Vec<Waiting>) {
-    let mut entries = Vec::with_capacity(placed.len());
-    let mut files = Vec::new();
-    for Placed { entry, data, .. } in placed {
-        if let EntryKind::File { size, digest } = entry.kind
-            && size > 0
-        {
-            let is_hashed = !matches!(
-                data,
-                Data::Archive { .. }
-                    | Data::Source {
-                        unread: Some(_),
-                        ..
-                    }
-            );
-            files.push(Waiting {
-                digest: is_hashed.then_some(digest),
-                data,
-                size,
-            });
-        }
-        entries.push(entry);
+    /// Returns what has to be read for what was placed: nothing unless it is a file, or if that is
+    /// empty.
+    fn of(placed: &Placed) -> Option<Self> {
+        let EntryKind::File { size, digest } = placed.entry.kind else {
+            return None;
+        };
+        let is_hashed = !matches!(
+            placed.data,
+            Data::Archive { .. }
+                | Data::Source {
+                    unread: Some(_),
+                    ..
+                }
+        );
+        (size > 0).then(|| Self {
+            digest: is_hashed.then_some(digest),
+            data: placed.data.clone(),
+            size,
+        })
     }
-    (entries, files)
 }
 
 impl Packing<'_, '_> {
     fn run(
         &self,
-        entries: Vec<Entry>,
         blob: Option<&mut (dyn Write + Send)>,
         learnt: &mut Vec<Learnt>,
     ) -> Result<Packed, FilesError> {
-        let sizes: Vec<u64> = self.files.iter().map(|file| file.size).collect();
-        let open = |n: usize| self.open(&self.files[n]);
+        let mut sizes = Vec::new();
+        // Positions of those files.
+        let mut positions: Vec<u32> = Vec::new();
+        for (at, placed) in (0_u32..).zip(self.placed.iter()) {
+            if let Some(file) = Waiting::of(&placed) {
+                sizes.push(file.size);
+                positions.push(at);
+            }
+        }
+        let open = |n: usize| {
+            let at = usize::try_from(positions[n]).unwrap_or(usize::MAX);
+            match self.placed.nth(at).as_ref().and_then(Waiting::of) {
+                Some(file) => self.open(&file),
+                None => Ok(Box::new(io::empty()) as Box<dyn Read>),
+            }
+        };
         let shared = Shared::new(&sizes, &open);
         std::thread::scope(|scope| {
             let mut ahead = Ahead::start(scope, &shared);
-            rbuild_image::layer::pack(blob, |packer| {
-                self.fill(entries, packer, &mut ahead, learnt)
-            })
+            rbuild_image::layer::pack(blob, |packer| self.fill(packer, &mut ahead, learnt))
         })
     }
 
     fn fill(
         &self,
-        entries: Vec<Entry>,
         packer: &mut LayerPacker<'_>,
         ahead: &mut Ahead<'_, '_>,
         learnt: &mut Vec<Learnt>,
     ) -> Result<(), FilesError> {
-        let mut files = self.files.iter();
-        for entry in entries {
-            let file = match entry.kind {
-                EntryKind::File { size: 1.., .. } => files.next(),
-                _ => None,
-            };
-            let Some(file) = file else {
-                packer.add(entry, None)?;
+        for placed in self.placed.iter() {
+            let Some(file) = Waiting::of(&placed) else {
+                packer.add(placed.entry, None)?;
                 continue;
             };
             ahead.next_file();
-            match packer.add_hashed(entry, ahead) {
+            match packer.add_hashed(placed.entry, ahead) {
                 Ok(found) if file.digest.is_none() || found == file.digest => {
                     learnt.extend(file.learnt(found));
                 }
-                Ok(_) => return Err(self.changed(file)),
+                Ok(_) => return Err(self.changed(&file)),
                 Err(error) => return Err(ahead.failure().unwrap_or_else(|| error.into())),
             }
         }

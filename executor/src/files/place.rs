@@ -4,6 +4,7 @@
 //! [`super::pack`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 use rbuild_image::layer::entry::{Entry, EntryKind, LayerPath, Mtime};
@@ -226,8 +227,8 @@ impl Placer<'_, '_> {
             })
         });
         let is_inline = self.origin == Origin::Made;
-        let unread = (node.home == Home::Disk { is_hashed: false }).then(|| {
-            Box::new(Unread {
+        let unread = matches!(node.home, Home::Disk { unhashed: Some(_) }).then(|| {
+            Arc::new(Unread {
                 mode: node.entry.mode,
                 mtime: node.entry.mtime,
                 state: OnceLock::new(),

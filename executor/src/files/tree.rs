@@ -27,7 +27,7 @@ impl SourceTree<'_> {
     pub(super) fn lookup(self, path: &[u8]) -> Result<Option<Node>, FilesError> {
         match self {
             Self::Context(context) => context.lookup(path),
-            Self::Rootfs(rootfs) => Ok(rootfs.lookup(path).map(|found| node_of(found))),
+            Self::Rootfs(rootfs) => Ok(rootfs.lookup(path).map(node_of)),
         }
     }
 
@@ -35,7 +35,7 @@ impl SourceTree<'_> {
     pub(super) fn read_dir(self, path: &[u8]) -> Result<Vec<Node>, FilesError> {
         match self {
             Self::Context(context) => context.read_dir(path),
-            Self::Rootfs(rootfs) => Ok(rootfs.read_dir(path).map(|found| node_of(found)).collect()),
+            Self::Rootfs(rootfs) => Ok(rootfs.read_dir(path).map(node_of).collect()),
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn workdir(
     };
     overlay.make_directories(&path, &model)?;
     rbuild_image::layer::pack(blob, |packer| {
-        for placed in overlay.finish(times) {
+        for placed in overlay.finish(times).iter() {
             packer.add(placed.entry, None)?;
         }
         Ok(())

@@ -9,8 +9,9 @@ use rbuild_image::error::ImageError;
 use rbuild_image::layer::Rootfs;
 use rbuild_image::layer::entry::Entry;
 use rbuild_planner::{Chmod, ContextName, FileSource, Files, Tree, Unpack};
+use rbuild_sandbox::give_back_memory;
 
-use super::{MadeLayer, PackedLayer, StepContext, fetched};
+use super::{MANY_FILES, MadeLayer, PackedLayer, StepContext, fetched};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::files::{self, Fetched, FilesError, LayerTree, Selection, SourceTree, Surroundings};
@@ -74,6 +75,9 @@ fn try_once(context: &StepContext<'_>, files: &Files) -> Result<(Record, bool), 
     let mut selection = files::choose(files, &|tree| trees.get(tree), &fetched)?;
     let early = early(context, files, &trees, &mut selection)?;
     selection.hash(&|tree| trees.get(tree))?;
+    if selection.n_files() >= MANY_FILES {
+        give_back_memory();
+    }
     let key = key(context, files, &selection, &fetched);
     context.find_or_make(key, || match early {
         Some(Early { layer, .. }) => layer.publish(context),
@@ -186,6 +190,9 @@ fn make(
     mut selection: Selection,
 ) -> Result<MadeLayer, StepError> {
     let _checkouts = fetched::check_out(context, files, &mut selection)?;
+    if selection.n_files() >= MANY_FILES {
+        unpack_layers(context, &selection)?;
+    }
     with_surroundings(context, files, trees, |around| {
         let pack =
             |blob: &mut (dyn Write + Send)| files::pack(files, selection, around, Some(blob));
@@ -228,6 +235,18 @@ fn with_surroundings<T>(
         staging: &staging,
     };
     pack(&around)
+}
+
+/// Unpacks the layers that files are copied from: that takes memory, and later there is less.
+fn unpack_layers(context: &StepContext<'_>, selection: &Selection) -> Result<(), StepError> {
+    for (step, layer) in selection.layers() {
+        let root = context.sources.get(step);
+        if let Some(diff_id) = root.and_then(|root| root.diff_ids().get(layer).copied()) {
+            context.build.layers.tree(&diff_id)?;
+        }
+    }
+    give_back_memory();
+    Ok(())
 }
 
 /// The trees that a step copies from.

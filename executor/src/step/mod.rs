@@ -21,6 +21,7 @@ use rbuild_image::layer::entry::{EntryKind, Mtime};
 use rbuild_image::layer::{Follow, LayerIndex, Packed, Rootfs};
 use rbuild_image::store::Store;
 use rbuild_planner::{StepId, StepKind};
+use rbuild_sandbox::give_back_memory;
 
 use blob_file::BlobFile;
 
@@ -33,6 +34,9 @@ use crate::owner::Accounts;
 use crate::schedule::Failure;
 
 pub(crate) use root::{Grown, Root};
+
+/// From so many files on, what a step leaves behind in the allocator counts.
+const MANY_FILES: usize = 20_000;
 
 /// Everything a step has to do with while it is resolved.
 pub(crate) struct StepContext<'a> {
@@ -139,7 +143,11 @@ impl StepContext<'_> {
     /// The merged view of a root file system.
     fn rootfs(&self, root: &Root) -> Result<Rootfs, StepError> {
         self.shared.rootfs.of(root, |rootfs: &mut Rootfs, layer| {
-            rootfs.push(self.build.layers.index(&layer.diff_id)?);
+            let index = self.build.layers.index(&layer.diff_id)?;
+            if index.entries().len() >= MANY_FILES {
+                give_back_memory();
+            }
+            rootfs.push(index);
             Ok(())
         })
     }

@@ -84,7 +84,7 @@ pub fn analyze(layers: &[Listing], listed: Option<usize>) -> Analysis<'_> {
             hints.visit(layers[visible.layer].file_of(visible.entry), path);
         }
     }
-    let sizes = || layers.iter().map(|layer| layer.unpacked_size());
+    let sizes = || layers.iter().map(Listing::unpacked_size);
     let changes = changes.finish();
     Analysis {
         size_bytes: sizes().sum(),

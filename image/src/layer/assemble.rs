@@ -5,6 +5,8 @@
 //! are followed inside the root, removed files give way to files of the same layer. What is to be
 //! done on disk comes out as a [`Step`] whose path has no link on its way.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -12,6 +14,7 @@ use crate::error::ImageError;
 
 use super::entry::{ContentDigest, Entry, EntryKind, LayerPath};
 use super::index::{IndexBuilder, LayerIndex, MAX_ENTRIES, check_entry, implied_directory};
+use super::index_codec::{Reader, put_entry_after, put_number};
 use super::path::{self, SortKey, from_sort_key, is_below, sort_key, split_last};
 use super::tar_read::TarItem;
 
@@ -53,18 +56,70 @@ pub(super) enum Step {
     Nothing,
 }
 
-/// What is known of a path.
-struct Slot {
-    /// With an empty path; the key is the path. Never a hard link.
-    entry: Entry,
-    /// Same number, same file.
-    file: u64,
+/// What is known of a path, by which it is ordered. There may be some hundred thousand, so it is one
+/// piece of memory: length of the sort key and number of the file (numbers; the same number is the
+/// same file), the sort key, and the entry without its path as in an index file. Never a hard link.
+struct Slot(Box<[u8]>);
+
+impl Slot {
+    fn new(key: &[u8], file: u64, entry: &Entry) -> Self {
+        let mut bytes = Vec::with_capacity(key.len() + 80);
+        put_number(&mut bytes, key.len() as u64);
+        put_number(&mut bytes, file);
+        bytes.extend_from_slice(key);
+        put_entry_after(&mut bytes, entry);
+        Self(bytes.into_boxed_slice())
+    }
+
+    /// Returns the sort key, the number of the file, and the packed entry.
+    fn parts(&self) -> (&[u8], u64, &[u8]) {
+        let mut reader = Reader::new(&self.0);
+        let length = reader.length().unwrap_or_default();
+        let file = reader.number().unwrap_or_default();
+        let (key, packed) = reader.rest().split_at_checked(length).unwrap_or_default();
+        (key, file, packed)
+    }
+
+    fn file(&self) -> u64 {
+        self.parts().1
+    }
+
+    /// Returns the entry, with this path.
+    fn entry(&self, path: LayerPath) -> Option<Entry> {
+        Reader::new(self.parts().2).entry_after(path).ok()
+    }
 }
+
+impl Borrow<[u8]> for Slot {
+    fn borrow(&self) -> &[u8] {
+        self.parts().0
+    }
+}
+
+impl Ord for Slot {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().0.cmp(other.parts().0)
+    }
+}
+
+impl PartialOrd for Slot {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Slot {}
 
 /// Puts a layer together from archive entries, one by one.
 #[derive(Default)]
 pub(super) struct Assembler {
-    slots: BTreeMap<SortKey, Slot>,
+    slots: BTreeSet<Slot>,
     /// The files with several names (and some that have but one left).
     linked: BTreeSet<u64>,
     n_files: u64,
@@ -93,7 +148,7 @@ impl Assembler {
                 let opaque = *opaque;
                 self.place_directory(place, entry, opaque)
             }
-            EntryKind::Whiteout => self.place_whiteout(&place, entry),
+            EntryKind::Whiteout => self.place_whiteout(&place, &entry),
             EntryKind::Hardlink { target } => {
                 let target = target.clone();
                 self.place_link(place, &target)
@@ -105,7 +160,7 @@ impl Assembler {
                     _ => None,
                 };
                 self.n_files += 1;
-                self.put(&place, entry, self.n_files);
+                self.put(&place, &entry, self.n_files);
                 Ok(match (size, replaces) {
                     (Some(size), _) => Step::File {
                         path: place,
@@ -136,16 +191,27 @@ impl Assembler {
 
     /// Sets the content digest of the file that was placed at `path`.
     pub(super) fn set_digest(&mut self, path: &[u8], found: ContentDigest) {
-        if let Some(slot) = self.slots.get_mut(&sort_key(path))
-            && let EntryKind::File { digest, .. } = &mut slot.entry.kind
-        {
-            *digest = found;
-        }
+        self.change(path, |entry| {
+            if let EntryKind::File { digest, .. } = &mut entry.kind {
+                *digest = found;
+            }
+        });
     }
 
     /// Returns the entry at `path`, without its path.
-    pub(super) fn get(&self, path: &[u8]) -> Option<&Entry> {
-        self.slots.get(&sort_key(path)).map(|slot| &slot.entry)
+    pub(super) fn get(&self, path: &[u8]) -> Option<Entry> {
+        let slot = self.slots.get(sort_key(path).as_slice())?;
+        slot.entry(LayerPath::new())
+    }
+
+    fn change(&mut self, path: &[u8], change: impl FnOnce(&mut Entry)) {
+        let key = sort_key(path);
+        let slot = self.slots.get(key.as_slice());
+        let found = slot.and_then(|slot| Some((slot.file(), slot.entry(LayerPath::new())?)));
+        if let Some((file, mut entry)) = found {
+            change(&mut entry);
+            self.slots.replace(Slot::new(&key, file, &entry));
+        }
     }
 
     /// Returns the index of the layer.
@@ -156,17 +222,19 @@ impl Assembler {
         let Self { slots, linked, .. } = self;
         let mut first_names: BTreeMap<u64, LayerPath> = BTreeMap::new();
         let mut builder = IndexBuilder::default();
-        for (key, slot) in slots {
-            let mut entry = slot.entry;
-            entry.path = from_sort_key(key);
-            if linked.contains(&slot.file) && matches!(entry.kind, EntryKind::File { .. }) {
-                match first_names.get(&slot.file) {
+        for slot in slots {
+            let path = from_sort_key(slot.parts().0.to_vec());
+            let Some(mut entry) = slot.entry(path) else {
+                continue;
+            };
+            if linked.contains(&slot.file()) && matches!(entry.kind, EntryKind::File { .. }) {
+                match first_names.get(&slot.file()) {
                     Some(target) => {
                         entry.kind = EntryKind::Hardlink {
                             target: target.clone(),
                         };
                     }
-                    None => drop(first_names.insert(slot.file, entry.path.clone())),
+                    None => drop(first_names.insert(slot.file(), entry.path.clone())),
                 }
             }
             check_entry(&entry)?;
@@ -181,9 +249,9 @@ impl Assembler {
         mut entry: Entry,
         opaque: bool,
     ) -> Result<Step, ImageError> {
-        let (was_opaque, clear) = match self.get(&place).map(|entry| &entry.kind) {
+        let (was_opaque, clear) = match self.get(&place).map(|entry| entry.kind) {
             None => (false, false),
-            Some(EntryKind::Directory { opaque }) => (*opaque, false),
+            Some(EntryKind::Directory { opaque }) => (opaque, false),
             // The directory of lower layers is removed, then there is a new one.
             Some(EntryKind::Whiteout) => (true, false),
             Some(_) => (false, true),
@@ -194,7 +262,7 @@ impl Assembler {
         entry.kind = EntryKind::Directory {
             opaque: opaque || was_opaque,
         };
-        self.put(&place, entry, 0);
+        self.put(&place, &entry, 0);
         Ok(if clear {
             Step::Clear(place)
         } else {
@@ -203,8 +271,8 @@ impl Assembler {
     }
 
     /// A mark of a removed file is about lower layers: what this layer has there stays.
-    fn place_whiteout(&mut self, place: &[u8], entry: Entry) -> Result<Step, ImageError> {
-        match self.get(place).map(|entry| &entry.kind) {
+    fn place_whiteout(&mut self, place: &[u8], entry: &Entry) -> Result<Step, ImageError> {
+        match self.get(place).map(|entry| entry.kind) {
             None if self.has_below(place) => return self.place_opaque(place),
             None => self.put(place, entry, 0),
             Some(EntryKind::Directory { .. }) => return self.place_opaque(place),
@@ -221,16 +289,16 @@ impl Assembler {
             place = self.canonical(&place)?;
             path::pop(&mut place);
         }
-        match self.get(&place).map(|entry| &entry.kind) {
+        match self.get(&place).map(|entry| entry.kind) {
             None | Some(EntryKind::Whiteout) => {
                 let mut entry = implied_directory(&place);
                 entry.kind = EntryKind::Directory { opaque: true };
-                self.put(&place, entry, 0);
+                self.put(&place, &entry, 0);
             }
             Some(EntryKind::Directory { .. }) => {
-                if let Some(slot) = self.slots.get_mut(&sort_key(&place)) {
-                    slot.entry.kind = EntryKind::Directory { opaque: true };
-                }
+                self.change(&place, |entry| {
+                    entry.kind = EntryKind::Directory { opaque: true };
+                });
             }
             Some(_) => return Err(not_a_directory(directory)),
         }
@@ -251,10 +319,11 @@ impl Assembler {
         if is_below(&target_place, &place) {
             return bad("which it replaces");
         }
-        let Some(slot) = self.slots.get(&sort_key(&target_place)) else {
+        let slot = self.slots.get(sort_key(&target_place).as_slice());
+        let found = slot.and_then(|slot| Some((slot.entry(LayerPath::new())?, slot.file())));
+        let Some((entry, file)) = found else {
             return bad("which does not come before it");
         };
-        let (entry, file) = (slot.entry.clone(), slot.file);
         match entry.kind {
             EntryKind::Directory { .. } | EntryKind::Whiteout => {
                 return bad("which is not a file");
@@ -272,7 +341,7 @@ impl Assembler {
         }
         let replaces = self.clear(&place);
         self.linked.insert(file);
-        self.put(&place, entry, file);
+        self.put(&place, &entry, file);
         Ok(Step::Link {
             path: place,
             target: target_place,
@@ -280,20 +349,22 @@ impl Assembler {
         })
     }
 
-    fn put(&mut self, place: &[u8], mut entry: Entry, file: u64) {
+    fn put(&mut self, place: &[u8], entry: &Entry, file: u64) {
         if matches!(entry.kind, EntryKind::Symlink { .. }) {
             self.last_parent = None;
         }
-        entry.path = LayerPath::new();
-        self.slots.insert(sort_key(place), Slot { entry, file });
+        self.slots.replace(Slot::new(&sort_key(place), file, entry));
     }
 
     /// Forgets what is at and below `place`; returns true if that was anything.
     fn clear(&mut self, place: &[u8]) -> bool {
         let mut cleared = false;
-        let keys: Vec<SortKey> = self.below(place).map(|(key, _)| key.clone()).collect();
-        for key in keys.iter().chain([&sort_key(place)]) {
-            cleared |= self.slots.remove(key).is_some();
+        let keys: Vec<SortKey> = self
+            .below(place)
+            .map(|slot| slot.parts().0.to_vec())
+            .collect();
+        for key in keys.into_iter().chain([sort_key(place)]) {
+            cleared |= self.slots.remove(key.as_slice());
         }
         if cleared {
             self.last_parent = None;
@@ -305,7 +376,7 @@ impl Assembler {
         self.below(place).next().is_some()
     }
 
-    fn below(&self, place: &[u8]) -> impl Iterator<Item = (&SortKey, &Slot)> {
+    fn below(&self, place: &[u8]) -> impl Iterator<Item = &Slot> {
         let mut prefix = sort_key(place);
         if !prefix.is_empty() {
             prefix.push(0);
@@ -313,8 +384,8 @@ impl Assembler {
         let from = prefix.clone();
         self.slots
             .range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded))
-            .skip_while(|(key, _)| key.is_empty())
-            .take_while(move |(key, _)| key.starts_with(&prefix))
+            .skip_while(|slot| slot.parts().0.is_empty())
+            .take_while(move |slot| slot.parts().0.starts_with(&prefix))
     }
 
     fn is_link(&self, place: &[u8]) -> bool {
@@ -343,7 +414,7 @@ impl Assembler {
     }
 
     fn check_root(&self) -> Result<(), ImageError> {
-        match self.get(b"").map(|entry| &entry.kind) {
+        match self.get(b"").map(|entry| entry.kind) {
             None | Some(EntryKind::Directory { .. }) => Ok(()),
             Some(_) => Err(not_a_directory(b"")),
         }
@@ -375,7 +446,7 @@ impl Assembler {
             }
             let length = place.len();
             path::push(&mut place, &name);
-            match self.get(&place).map(|entry| &entry.kind) {
+            match self.get(&place).map(|entry| entry.kind) {
                 None | Some(EntryKind::Directory { .. }) => {}
                 Some(EntryKind::Symlink { target }) => {
                     n_links += 1;
@@ -385,13 +456,12 @@ impl Assembler {
                         });
                     }
                     place.truncate(if target.starts_with(b"/") { 0 } else { length });
-                    let target = target.clone();
                     pending.extend(components(&target));
                 }
                 Some(EntryKind::Whiteout) => {
                     let mut entry = implied_directory(&place);
                     entry.kind = EntryKind::Directory { opaque: true };
-                    self.put(&place, entry, 0);
+                    self.put(&place, &entry, 0);
                 }
                 Some(_) => return Err(not_a_directory(raw)),
             }

@@ -5,6 +5,8 @@
 //! with the one before it. Every sixteenth path stands whole, so that look-ups need not start at
 //! the beginning.
 
+use std::ops::Range;
+
 use super::entry::{Entry, LayerPath};
 use super::index_codec::{Reader, put_entry_after, put_number, put_path};
 use super::path::{compare_paths, is_below};
@@ -27,22 +29,31 @@ pub struct EntryList {
 impl EntryList {
     /// Adds an entry; false, and nothing, unless its path comes after all that are here.
     pub fn push(&mut self, entry: &Entry) -> bool {
-        let starts_block = self.n_entries.is_multiple_of(BLOCK);
-        if self.n_entries > 0 && compare_paths(&self.last, &entry.path).is_ge() {
+        self.push_with(&entry.path, |bytes| put_entry_after(bytes, entry))
+    }
+
+    /// As [`EntryList::push`], for the next one of another list, under this path.
+    pub fn push_next(&mut self, path: &[u8], from: &IntoEntries) -> bool {
+        self.push_with(path, |bytes| bytes.extend_from_slice(from.body()))
+    }
+
+    fn push_with(&mut self, path: &[u8], put_rest: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.n_entries > 0 && compare_paths(&self.last, path).is_ge() {
             return false;
         }
-        if starts_block {
+        if self.n_entries.is_multiple_of(BLOCK) {
             self.blocks.push(self.bytes.len());
             self.last.clear();
         }
         let start = self.bytes.len();
-        put_path(&mut self.bytes, &self.last, &entry.path);
-        put_entry_after(&mut self.bytes, entry);
+        put_path(&mut self.bytes, &self.last, path);
+        put_rest(&mut self.bytes);
         let end = self.bytes.len();
         put_number(&mut self.bytes, (end - start) as u64);
         let n_head = self.bytes.len() - end;
         self.bytes[start..].rotate_right(n_head);
-        self.last.clone_from(&entry.path);
+        self.last.clear();
+        self.last.extend_from_slice(path);
         self.n_entries += 1;
         true
     }
@@ -69,6 +80,23 @@ impl EntryList {
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<Entry> {
         self.find(path)?.entry()
+    }
+
+    /// Returns the entry at `path`, and how many come before it.
+    #[must_use]
+    pub fn find_entry(&self, path: &[u8]) -> Option<(usize, Entry)> {
+        let found = self.find(path)?;
+        Some((found.position(), found.entry()?))
+    }
+
+    /// Returns the entry that `at` others come before.
+    #[must_use]
+    pub fn nth(&self, at: usize) -> Option<Entry> {
+        let mut cursor = self.at_block(at / BLOCK);
+        for _ in 0..at % BLOCK {
+            cursor.advance();
+        }
+        cursor.entry()
     }
 
     /// Returns the place of the entry at `path`.
@@ -163,11 +191,14 @@ impl IntoIterator for EntryList {
     type IntoIter = IntoEntries;
 
     fn into_iter(self) -> IntoEntries {
-        IntoEntries {
+        let mut entries = IntoEntries {
             list: self,
             next: 0,
             path: LayerPath::new(),
-        }
+            body: None,
+        };
+        entries.advance();
+        entries
     }
 }
 
@@ -175,19 +206,46 @@ impl IntoIterator for EntryList {
 #[derive(Debug)]
 pub struct IntoEntries {
     list: EntryList,
+    /// Where the entry behind the next one starts.
     next: usize,
     path: LayerPath,
+    /// Where all of the next entry but its path is; `None` at the end.
+    body: Option<Range<usize>>,
+}
+
+impl IntoEntries {
+    /// Returns the path of the next entry.
+    #[must_use]
+    pub fn path(&self) -> Option<&[u8]> {
+        self.body.as_ref().map(|_| self.path.as_slice())
+    }
+
+    /// Goes to the entry behind the next one.
+    pub fn advance(&mut self) {
+        let Some(record) = self.list.record(self.next) else {
+            self.body = None;
+            return;
+        };
+        self.path.truncate(record.shared);
+        self.path.extend_from_slice(record.rest);
+        self.body = Some(record.end - record.body.len()..record.end);
+        self.next = record.end;
+    }
+
+    fn body(&self) -> &[u8] {
+        let body = self.body.clone().and_then(|body| self.list.bytes.get(body));
+        body.unwrap_or_default()
+    }
 }
 
 impl Iterator for IntoEntries {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        let record = self.list.record(self.next)?;
-        self.path.truncate(record.shared);
-        self.path.extend_from_slice(record.rest);
-        self.next = record.end;
-        Reader::new(record.body).entry_after(self.path.clone()).ok()
+        let path = self.path()?.to_vec();
+        let entry = Reader::new(self.body()).entry_after(path).ok()?;
+        self.advance();
+        Some(entry)
     }
 }
 
@@ -327,9 +385,11 @@ mod tests {
                 .map(|entry| entry.path)
                 .eq(paths.iter().cloned())
         );
+        assert!(list.clone().into_iter().eq(list.iter()));
         for (at, path) in paths.iter().enumerate() {
             assert_eq!(list.find(path).unwrap().position(), at);
             assert_eq!(list.get(path).unwrap().path, *path);
+            assert_eq!(list.nth(at).unwrap().path, *path);
             let missing = [path.as_slice(), b"!"].concat();
             assert_eq!(list.get(&missing), None);
             let behind = list.seek(&missing);
@@ -339,6 +399,7 @@ mod tests {
                     .is_none_or(|next| compare_paths(next, &missing).is_gt())
             );
         }
+        assert_eq!(list.nth(paths.len()), None);
         assert!(EntryList::default().seek(b"a").path().is_none());
     }
 

@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    fn number(&mut self) -> Result<u64, ImageError> {
+    pub(super) fn number(&mut self) -> Result<u64, ImageError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

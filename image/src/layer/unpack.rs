@@ -107,7 +107,7 @@ fn read_all(
                 replaces,
             } => {
                 let mut file = match (&mut tree, assembler.get(&path)) {
-                    (Some(tree), Some(entry)) => Some(tree.create(&path, entry, replaces)?),
+                    (Some(tree), Some(entry)) => Some(tree.create(&path, &entry, replaces)?),
                     _ => None,
                 };
                 let digest = read_content(reader, size, file.as_mut())?;
@@ -115,7 +115,7 @@ fn read_all(
                 if let (Some(tree), Some(file), Some(entry)) =
                     (&mut tree, &file, assembler.get(&path))
                 {
-                    tree.finish_file(file, &path, entry)?;
+                    tree.finish_file(file, &path, &entry)?;
                 }
             }
         }

@@ -367,9 +367,9 @@ impl Tree {
 
     /// A further name must be one of the same file, or of one with the same bytes in number.
     fn check_link(&self, index: &LayerIndex, stat: &Stat, target: &[u8]) -> Result<(), String> {
-        let size = match index.get(target).map(|entry| entry.kind) {
-            Some(EntryKind::File { size, .. }) => size,
-            _ => return Ok(()),
+        let found = index.get(target).map(|entry| entry.kind);
+        let Some(EntryKind::File { size, .. }) = found else {
+            return Ok(());
         };
         let first = self.stat(target).map_err(|errno| errno.to_string())?;
         let is_same = (first.st_dev, first.st_ino) == (stat.st_dev, stat.st_ino);
