@@ -132,6 +132,8 @@ pub(crate) struct Workspace {
     pub(crate) stacks: Grown<Stack>,
     staging: OnceLock<StagingDir>,
     n_folders: AtomicUsize,
+    /// For the next overlay, see [`Workspace::overlay_folder`].
+    ahead: Mutex<Option<PathBuf>>,
     /// Most steps of a build miss the same mount points.
     stubs: Mutex<Vec<(Drawing, PathBuf)>>,
 }
@@ -149,6 +151,34 @@ impl Workspace {
         let number = self.n_folders.fetch_add(1, Ordering::Relaxed);
         let folder = staging.path().join(number.to_string());
         fs_err::create_dir(&folder)?;
+        Ok(folder)
+    }
+
+    /// A folder for the changes of an overlay and what else is known of that layer, with an empty `tree` in it and an
+    /// empty `*.work` beside it.
+    pub(crate) fn overlay_folder(&self, store: &Store) -> Result<PathBuf, StepError> {
+        let ahead = self
+            .ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        ahead.map_or_else(|| self.new_overlay_folder(store), Ok)
+    }
+
+    /// Makes the folder that is asked for next. Making files can take most of a step's time, and while a step runs
+    /// there is time for it.
+    pub(crate) fn prepare(&self, store: &Store) -> Result<(), StepError> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if ahead.is_none() {
+            *ahead = Some(self.new_overlay_folder(store)?);
+        }
+        Ok(())
+    }
+
+    fn new_overlay_folder(&self, store: &Store) -> Result<PathBuf, StepError> {
+        let folder = self.folder(store)?;
+        LayerStore::begin_folder(&folder)?;
+        fs_err::create_dir(folder.with_extension("work"))?;
         Ok(folder)
     }
 

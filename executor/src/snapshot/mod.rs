@@ -212,7 +212,11 @@ impl Snapshot {
         lower: &Rootfs,
         spec: &mut Spec,
     ) -> Result<Self, StepError> {
-        let staging = workspace.folder(build.store)?;
+        let overlay_kind = sandbox.overlay(build.store);
+        let staging = match overlay_kind {
+            Overlay::Kernel { .. } => workspace.overlay_folder(build.store)?,
+            Overlay::None(_) => workspace.folder(build.store)?,
+        };
         let owners_are_fake = sandbox.owners_are_fake();
         spec.fake_ownership = owners_are_fake;
         let journal = if owners_are_fake {
@@ -225,7 +229,7 @@ impl Snapshot {
         spec.owner_journal.clone_from(&journal);
         let tree = staging.join("tree");
         let mut stack = Stack::default();
-        let kind = match sandbox.overlay(build.store) {
+        let kind = match overlay_kind {
             Overlay::Kernel { userxattr } => {
                 let skeleton = skeleton::Skeleton {
                     lower,
@@ -305,8 +309,6 @@ fn overlay(
     spec: &Spec,
 ) -> Result<rbuild_sandbox::Root, StepError> {
     let work = staging.with_extension("work");
-    fs_err::create_dir(upper)?;
-    fs_err::create_dir(&work)?;
     // The merged root directory has the upper's metadata.
     let cwd = [(spec.cwd.clone(), rbuild_sandbox::TargetKind::Directory)];
     skeleton

@@ -324,8 +324,17 @@ impl LayerStore {
         Ok(index)
     }
 
+    /// Makes the files in the empty `folder` that [`LayerStore::publish_folder`] needs, the empty `tree` among them.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn begin_folder(folder: &Path) -> io::Result<()> {
+        fs_err::create_dir(folder.join("tree"))?;
+        fs_err::File::create(folder.join("index")).map(drop)
+    }
+
     /// [`LayerStore::publish_packed`] of a layer without a blob whose tree is `folder/tree`; nothing else is in
-    /// `folder`, which is in the store's staging. Mostly it becomes the layer's folder as it is.
+    /// `folder` but what [`LayerStore::begin_folder`] made. It is in the store's staging. Mostly it becomes the layer's folder as it is.
     ///
     /// # Errors
     /// [`ImageError::Io`]

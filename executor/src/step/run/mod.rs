@@ -109,6 +109,10 @@ fn execute(
         sandbox.spawn(build.plan, platform, process, stdout_end, stderr_end)?;
     if context.shared.runs.is_another_to_come() {
         sandbox.zygote.prepare(spec, group.as_ref());
+        if matches!(spec.root, rbuild_sandbox::Root::Overlay { .. }) {
+            // If it cannot be, the next step says so.
+            drop(context.shared.workspace.prepare(build.store));
+        }
     }
     drop(leaving);
     let mut output = Output::new(context, &mask);
