@@ -200,7 +200,8 @@ impl Fingerprint {
 }
 
 impl Snapshot {
-    /// Makes a root file system like `parent`, whose merged view is `lower`, and puts it into `spec`. What the process needs to be there, mount points and its working directory, is there.
+    /// Makes a root file system like `parent`, whose merged view is `lower`, and puts it into `spec`. What the process
+    /// needs to be there, mount points and its working directory, is there.
     ///
     /// # Errors
     /// Anything that keeps the layers' trees from being made or copied.
