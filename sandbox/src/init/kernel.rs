@@ -101,7 +101,6 @@ pub(super) struct Mounts {
     pub proc: Proc,
     pub sys: OwnedFd,
     pub dev: OwnedFd,
-    is_sys_writable: bool,
 }
 
 impl Mounts {
@@ -133,14 +132,13 @@ impl Mounts {
             proc,
             sys: detached(&sys)?,
             dev: detached(&dev)?,
-            is_sys_writable: traits.privileged,
         };
         staging.remove()?;
         Ok(mounts)
     }
 
-    /// Attaches them where they belong in `root`.
-    pub(super) fn attach(&self, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    /// Attaches them where they belong in `root`. They were made for steps that are `privileged`, or are not.
+    pub(super) fn attach(&self, root: BorrowedFd<'_>, privileged: bool) -> Result<(), Failure> {
         let mounts = [
             ("proc", &self.proc.fd),
             ("sys", &self.sys),
@@ -150,7 +148,7 @@ impl Mounts {
             let target = open_target(root, name, OFlags::DIRECTORY)?;
             attach(mount.as_fd(), target.as_fd()).doing(|| format!("attach /{name}"))?;
         }
-        mount_cgroup(&self.sys, sys_attributes(self.is_sys_writable));
+        mount_cgroup(&self.sys, sys_attributes(privileged));
         Ok(())
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn assemble(
     let staging = Staging::new()?;
     wait_for(after)?;
     let root = system.mount(&staging)?;
-    kernel.attach(root.as_fd())?;
+    kernel.attach(root.as_fd(), spec.privileged)?;
     mounts::attach_all(&staging, root.as_fd(), sources, spec.fake_ownership)?;
     Ok(NewRoot {
         root,
