@@ -1,8 +1,6 @@
 //! Layers that are packed before their files were hashed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use rustix::fs::{CWD, RenameFlags, XattrFlags};
+use rustix::fs::XattrFlags;
 
 use super::*;
 
@@ -76,10 +74,7 @@ fn a_file_in_another_state_than_it_was_chosen_in_ends_it() {
     fn check(change: &dyn Fn(&World)) {
         let world = World::new(&["f644 d/a=AAAA", "f644 d/b=B"]);
         let result = world.run_early(&copy("d /n"), &|| change(&world));
-        match result.err() {
-            Some(FilesError::Changed { path }) => assert_eq!(path, r#""/d/a""#),
-            other => panic!("{other:?}"),
-        }
+        assert_changed(result, r#""/d/a""#);
     }
     check(&|world| fs_err::write(world.path("d/a"), "BBBB").unwrap());
     check(&|world| fs_err::write(world.path("d/a"), "").unwrap());
@@ -134,15 +129,7 @@ fn key_and_layer_agree_while_folders_are_swapped() {
         world.add(&format!("f644 one/f{file}=A"));
         world.add(&format!("f644 two/f{file}=B"));
     }
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (one, two) = (world.path("one"), world.path("two"));
-            while !is_over.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
-                std::thread::yield_now();
-            }
-        });
+    while_swapping(&world, ["one", "two"], &|| {
         for _ in 0..200 {
             let Ok((layer, digests)) = world.run_early(&copy(". /x/"), &|| {}) else {
                 continue;
@@ -156,6 +143,5 @@ fn key_and_layer_agree_while_folders_are_swapped() {
             let selection = still.select(&copy(". /x/")).unwrap();
             assert_eq!(selection.source_digests(), digests);
         }
-        is_over.store(true, Ordering::Relaxed);
     });
 }

@@ -13,6 +13,7 @@ use std::io::{Cursor, Read};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rbuild_cache::Database;
 use rbuild_cache::files::FileDigests;
@@ -20,6 +21,7 @@ use rbuild_image::layer::entry::{ContentDigest, Entry, EntryKind, LayerPath, Mti
 use rbuild_image::layer::{LayerIndex, Packed, Rootfs, TarItem, TarReader, Whiteouts};
 use rbuild_parser::ignore::Ignore;
 use rbuild_planner::{ContextName, FileSource, Files, Tree, Unpack};
+use rustix::fs::{CWD, RenameFlags};
 use tempfile::TempDir;
 
 use super::error::FilesError;
@@ -400,4 +402,32 @@ fn add(words: &str) -> Files {
 
 fn set_mode(path: &Path, mode: u32) {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Runs `check` while two names of the context are swapped as fast as possible.
+fn while_swapping(world: &World, names: [&str; 2], check: &dyn Fn()) -> usize {
+    let (one, two) = (world.path(names[0]), world.path(names[1]));
+    let is_over = AtomicBool::new(false);
+    let n_swaps = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                rustix::fs::renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
+                n_swaps.fetch_add(1, Ordering::Relaxed);
+                std::thread::yield_now();
+            }
+        });
+        check();
+        is_over.store(true, Ordering::Relaxed);
+    });
+    n_swaps.into_inner()
+}
+
+/// Checks that a step ended because the file at `path` changed.
+#[track_caller]
+fn assert_changed<T>(result: Result<T, FilesError>, path: &str) {
+    match result.err() {
+        Some(FilesError::Changed { path: changed }) => assert_eq!(changed, path),
+        other => panic!("{other:?}"),
+    }
 }

@@ -1,28 +1,6 @@
 //! Contexts that change while they are copied.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use rustix::fs::{CWD, RenameFlags};
-
 use super::*;
-
-/// Runs `check` while two names of the context are swapped as fast as possible.
-fn while_swapping(world: &World, names: [&str; 2], check: &dyn Fn()) -> usize {
-    let (one, two) = (world.path(names[0]), world.path(names[1]));
-    let is_over = AtomicBool::new(false);
-    let n_swaps = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
-                n_swaps.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        check();
-        is_over.store(true, Ordering::Relaxed);
-    });
-    n_swaps.into_inner()
-}
 
 #[test]
 fn a_folder_swapped_for_a_link_never_leads_outside() {
@@ -83,10 +61,7 @@ fn what_changes_between_choosing_and_packing_is_noticed() {
     fn check(change: &dyn Fn(&World)) {
         let world = World::new(&["f644 d/a=AAAA", "f644 d/b=B"]);
         let result = world.run_with(&copy("d /n"), &|| change(&world));
-        match result.err() {
-            Some(FilesError::Changed { path }) => assert_eq!(path, r#""/d/a""#),
-            other => panic!("{other:?}"),
-        }
+        assert_changed(result, r#""/d/a""#);
         // Keyed anew, the step goes well.
         drop(world.run(&copy("d /n")).unwrap());
     }
